@@ -283,9 +283,12 @@ async function predict() {
     if (predicting === mine) say(prediction, 'video.predicted', { width: `${width}`, height: `${height}`, time: duration(seconds) });
   } catch (problem) {
     if (predicting !== mine) return;
-    predicting = null;
-    prediction.hidden = true;
-    showError(withError, problem);
+    if (problem.code === 'worker') say(prediction, 'video.unpredicted'); // too busy for a trial, but not for the clip
+    else {
+      predicting = null;
+      prediction.hidden = true;
+      showError(withError, problem);
+    }
   }
 }
 
