@@ -58,7 +58,7 @@ class Encoding:
 
 
 # No B-frames: packets are then in the order of the frames, so that any times can be given to them.
-_H264 = Encoding("libx264", "yuv420p", {"crf": "18", "preset": "fast", "bf": "0"}, True, 0.25)
+_H264 = Encoding("libx264", "yuv420p", {"crf": "17", "preset": "veryfast", "bf": "0"}, True, 0.25)
 _MPEG4 = Encoding("mpeg4", "yuv420p", {"bf": "0", "flags": "+qscale", "global_quality": str(3 * 118)}, True, 0.3)
 _VP9_OPTIONS = {
     "crf": "22",

@@ -36,7 +36,7 @@ _STEPS = 12
 _WEIGHT = 400.0
 _LEAST_TRUST = 0.1
 """Loss weight of pixels hidden in all earlier frames. With 0, their colors become stronger than those around them."""
-_TRIAL_PX = (72, 144)
+_TRIAL_PX = (48, 96)
 """Sides of the square frames that are painted to predict the time of other frames."""
 _MOST_TRIAL_PX = 320
 

@@ -12,7 +12,7 @@ import { change, facts, fieldsOf, on, state, styleOf } from './state.js';
 import { bytes, duration, onLanguage, t } from './texts.js';
 
 const RECENT = 6;
-const PAINT_PX = 320; // default size of the slowest method
+const PAINT_PX = 320;
 
 let clip = null; // the clip on display
 let job = ''; // id of the job on display
@@ -22,7 +22,7 @@ let sending = null;
 let spoken = '';
 let isHere = false;
 let controls = null;
-let predicting = null; // what the prediction on display is for, and its request
+let predicted = '';
 
 const radio = (text, props) => h('label', {}, h('input', { type: 'radio', name: 'video-with', ...props }), h('span', { t: text }));
 const missing = h('div.card', { id: 'video-missing', hidden: true }, h('p', { t: 'video.missing' }), h('p', {}, h('code', { translate: 'no', text: "pip install 'impasto[video]'" })));
@@ -98,7 +98,7 @@ export function setUp() {
     file.value = '';
   });
   sound.addEventListener('change', () => (hasSound = sound.checked));
-  for (const name of ['brush', 'style', 'paint']) $(`#video-${name}`).addEventListener('change', showWith);
+  chooser.addEventListener('change', showWith);
   on('styles', () => {
     if (isHere && isBrush()) $('#video-style').checked = true;
     showWith();
@@ -141,7 +141,7 @@ function changed(name, value) {
 
 // ------------------------------------------------------------------------------------------------ the clip
 
-/** Show the clip from before a reload, and earlier clips. Without the packages for video, show how to install them. */
+/** Show the clip from before a reload, and earlier clips, or how to install the packages. */
 async function restore() {
   try {
     const { items } = await get(`/clips?limit=${RECENT}`);
@@ -186,7 +186,7 @@ function showFacts() {
   tell(clipFacts, t('video.facts', { width: `${width}`, height: `${height}`, length: duration(seconds), rate: Math.round(rate), sound: sound_ }));
 }
 
-/** Take the file that was dropped on the page or on another page. */
+/** Take the file that was dropped on any page. */
 function takeDropped() {
   if (!isHere || !state.clipFile || !missing.hidden) return;
   const dropped = state.clipFile;
@@ -229,7 +229,7 @@ async function take(chosen) {
   upload_.hidden = true;
 }
 
-/** Hide the clip immediately, and delete it when the undo notice closes. */
+/** Hide the clip, and delete it when the undo notice closes. */
 function drop() {
   const dropped = clip;
   const shown = recents.querySelector(`[data-clip="${dropped.id}"]`);
@@ -251,12 +251,12 @@ function drop() {
 
 const isBrush = () => $('#video-brush').checked;
 const isPaint = () => $('#video-paint').checked;
-const options = () => (isPaint() ? { size: PAINT_PX, ...state.options.video, method: 'paint' } : (state.options.video ?? {}));
+const options = () => ({ ...(isPaint() && { size: PAINT_PX, method: 'paint' }), ...state.options.video });
 
 function showWith() {
   document.body.classList.toggle('is-without-styles', isHere && isBrush());
   if (!isHere) return;
-  controls.show({ defaults: isPaint() ? { size: PAINT_PX } : {} });
+  controls.show({ defaults: isPaint() && { size: PAINT_PX } });
   predict();
   clearError(withError);
   brushes.hidden = !isBrush();
@@ -268,28 +268,22 @@ function showWith() {
   tell(styleTitle, styleOf(id)?.title ?? id);
 }
 
-/** Show how long the slowest method will take. The other methods show it after two frames. */
+/** Show how long it will take. */
 async function predict() {
   const id = state.styles[0]?.id;
   const path = isHere && isPaint() && clip && id ? `/clips/${clip.id}/prediction?style=${id}&size=${options().size}` : '';
-  if (predicting?.path === path) return;
-  predicting?.sending.abort();
-  const mine = (predicting = path ? { path, sending: new AbortController() } : null);
-  prediction.hidden = !mine;
-  if (!mine) return;
+  if (path === predicted) return;
+  predicted = path;
+  prediction.hidden = !path;
+  if (!path) return;
   say(prediction, 'video.predicting');
-  try {
-    const { seconds, width, height } = await get(path, { signal: mine.sending.signal });
-    if (predicting === mine) say(prediction, 'video.predicted', { width: `${width}`, height: `${height}`, time: duration(seconds) });
-  } catch (problem) {
-    if (predicting !== mine) return;
-    predicting = null;
-    prediction.hidden = true;
-    showError(withError, problem);
-  }
+  const found = await get(path).catch(() => null);
+  if (path !== predicted) return;
+  if (found) say(prediction, 'video.predicted', { width: `${found.width}`, height: `${found.height}`, time: duration(found.seconds) });
+  else say(prediction, 'video.unpredicted');
 }
 
-/** Load the brushes. At first, the brush of the style on the first page is chosen. */
+/** Load the brushes. At first, that of the first page's style is chosen. */
 async function loadBrushes() {
   const { items } = await get('/brushes').catch(() => ({ items: [] }));
   const wanted = [brush, state.styles[0]?.id, items[0]?.id];
@@ -323,7 +317,7 @@ async function begin() {
   set(start, 'aria-busy', null);
 }
 
-/** Show the job that was started or chosen last, or else the newest one. */
+/** Show the job that was chosen last, or else the newest. */
 function showWatched() {
   const known = [...jobs.jobs.values()].filter((each) => each.kind === 'video').sort((a, b) => b.created - a.created);
   const now = known.find((each) => each.id === state.watched) ?? known.find((each) => !jobs.hasEnded(each)) ?? known[0];
@@ -389,7 +383,7 @@ function drawActions(now, names) {
   if (had) (actions.querySelector('button') ?? start).focus();
 }
 
-/** Announce changes of state and every quarter of the progress to screen readers. */
+/** Announce changes of state and every quarter of the progress. */
 function announce(now, text, vars) {
   const quarter = now.state === 'running' ? Math.floor((now.progress?.share ?? 0) * 4) : 0;
   const told = `${now.id} ${now.state} ${quarter}`;
