@@ -943,7 +943,7 @@ def test_insufficient_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> Non
         images.read(data)
 
 
-def test_a_picture_with_16_bits_is_encoded_strip_by_strip() -> None:
+def test_a_picture_with_16_bits_is_encoded_strip_by_strip(tmp_path: Path) -> None:
     """Otherwise, a checkpoint of a large painting would take as much memory as the painting."""
     generator, taken = np.random.default_rng(0), []
     rows = generator.integers(0, 2**16, (600, 400, 3), np.uint16)
@@ -960,5 +960,5 @@ def test_a_picture_with_16_bits_is_encoded_strip_by_strip() -> None:
         parts.append(part)
         seen.append(len(taken))
     assert len(set(seen)) > 3
-    Path("deep.png").write_bytes(b"".join(parts))
-    assert np.array_equal(levels(images.read("deep.png").image, bits=16), rows)
+    (tmp_path / "deep.png").write_bytes(b"".join(parts))
+    assert np.array_equal(levels(images.read(tmp_path / "deep.png").image, bits=16), rows)
