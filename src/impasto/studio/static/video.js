@@ -117,7 +117,7 @@ export function setUp() {
   });
 }
 
-/** Show or hide the page. */
+/** Open or leave the page. */
 export async function visit(isOn) {
   isHere = isOn;
   for (const part of parts) part.hidden = !isOn;
@@ -268,7 +268,7 @@ function showWith() {
   tell(styleTitle, styleOf(id)?.title ?? id);
 }
 
-/** Show how long it will take. */
+/** Show the predicted time. */
 async function predict() {
   const id = state.styles[0]?.id;
   const path = isHere && isPaint() && clip && id ? `/clips/${clip.id}/prediction?style=${id}&size=${options().size}` : '';
@@ -342,7 +342,7 @@ function showJob(now) {
   announce(now, text, vars);
 }
 
-/** Show the newest painted frame, or play the result. */
+/** Show the newest frame, or play the result. */
 function showFrame(now, isNew) {
   if (isNew) {
     frame.hidden = true;
