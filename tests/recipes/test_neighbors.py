@@ -13,7 +13,9 @@ import impasto
 from impasto import images
 from impasto.encoders import Vgg
 from impasto.errors import OptionError, StyleFileError
+from impasto.features.neighbors import Matches
 from impasto.images import Picture
+from impasto.losses.neighbors import PaletteLoss
 from impasto.options import Run
 from impasto.recipes import gatys, neighbors
 from impasto.recipes.neighbor_layers import layers_at
@@ -301,6 +303,21 @@ def test_the_learning_rate_is_reduced_where_the_style_is_enlarged_much() -> None
     rates = [painting.rate_at((edge, edge)) for edge in (64, 128, 204, 256, 512)]
     assert rates[:3] == [1.0, 1.0, 1.0]
     assert rates[3:] == pytest.approx([0.8**4, 0.4**4])
+
+
+def test_a_position_of_the_palette_loss_weighs_the_same_in_large_pictures() -> None:
+    photo = images.read(skimage.data.astronaut()[::8, ::8].copy())
+    context = gatys.set_up(photo, [photo], paint_options(size=64), Run(device="cpu", precision="fp32"))
+    painting = neighbors._Painting(context)
+    painting.matches = Matches(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long))
+    rows = {layer: torch.rand(8, width) for layer, width in (("relu1_1", 24), ("relu2_1", 64), ("relu3_1", 128))}
+    found = {}
+    for side in (512, 1024, 4096):
+        ((term,),) = (tuple(painting._palette_loss([rows], (side, side))),)
+        assert isinstance(term.loss, PaletteLoss)
+        found[side] = term.loss.positions, term.weight * side**2 / term.loss.positions
+    assert [positions for positions, _ in found.values()] == [4096, 8192, 16384]
+    assert found[512][1] <= found[1024][1] == pytest.approx(found[4096][1])
 
 
 @pytest.mark.slow

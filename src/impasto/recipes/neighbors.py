@@ -14,6 +14,7 @@ optimization-based variant. Departures from the paper, each chosen by visual com
 ``recipes/nnst.py`` is closer to the paper.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,10 @@ _MOST_PALETTE = 1024
 _MOST_KEYS_OF_DRAFT = 4096
 """With quality draft, styles with more positions than this are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
+_FEWEST_POSITIONS, _MOST_POSITIONS, _PIXELS_PER_POSITION = 4096, 16384, 128
+"""Limits of the number of positions that the palette loss draws at each step, and pixels per position between them. If each
+position stands for more pixels, the weight of the loss is reduced.
+"""
 _ENLARGED = 1.6
 """If a style is enlarged by more than this factor, the learning rate is reduced."""
 _MEASURED_ROWS, _MIXED_ROWS = 1024, 128
@@ -120,7 +125,7 @@ class _Painting:
         objective = 1.0 * self._neighbor_loss(photo, styles, layers, grid)
         if is_last:
             objective += self._palette_loss(
-                [{k: rows_of(v) for k, v in each.items() if k in PALETTE_LAYERS} for each in styles]
+                [{k: rows_of(v) for k, v in each.items() if k in PALETTE_LAYERS} for each in styles], size
             )
         return objective + picture_terms(context, size)
 
@@ -151,7 +156,7 @@ class _Painting:
 
         objective = 1.0 * MatchLoss(rows, self.matches.position, heads[0], None if strength is None else mixed)
         if is_last:
-            objective += self._palette_loss(palettes)
+            objective += self._palette_loss(palettes, size)
         return objective + picture_terms(context, size)
 
     def _keys(self, columns: Sequence[FeatureMap]) -> Keys:
@@ -265,8 +270,11 @@ class _Painting:
         """Maximum number of feature vectors of each style in the palette loss, for each layer."""
         return max(64, _MOST_PALETTE // len(self.styles))
 
-    def _palette_loss(self, styles: Sequence[Mapping[str, Tensor]]) -> Objective:
-        """Make the weighted palette loss, given feature vectors of each style by layer."""
+    def _palette_loss(self, styles: Sequence[Mapping[str, Tensor]], size: Size) -> Objective:
+        """Make the weighted palette loss, given feature vectors of each style by layer.
+
+        In large pictures, a position must not weigh more than in small ones, because Adam would turn its gradient into a speck.
+        """
         assert self.matches is not None
         heads: Heads = {layer: compact_head(self.context.encoder, layer) for layer in PALETTE_LAYERS}
         target = {}
@@ -274,8 +282,12 @@ class _Painting:
             rows = [through(_evenly(each[layer], self._most_palette), heads[layer]) for each in styles]
             owner = [torch.full((len(each),), index, device=each.device) for index, each in enumerate(rows)]
             target[layer] = Neighborhood(unit(centered(torch.cat(rows))), torch.cat(owner))
-        loss = PaletteLoss(target, heads, self.context.generator(), self.matches.style if len(styles) > 1 else None)
-        return _PALETTE_WEIGHT * min(1.0, self.context.options.strength) * loss
+        pixels = math.prod(size)
+        positions = min(_MOST_POSITIONS, max(_FEWEST_POSITIONS, pixels // _PIXELS_PER_POSITION))
+        style = self.matches.style if len(styles) > 1 else None
+        loss = PaletteLoss(target, heads, self.context.generator(), style, positions)
+        weight = _PALETTE_WEIGHT * min(1.0, _PIXELS_PER_POSITION * positions / pixels)
+        return weight * min(1.0, self.context.options.strength) * loss
 
     # ------------------------------------------------------------------------------------------------ features
 
