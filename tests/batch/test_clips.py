@@ -178,6 +178,7 @@ def painted(run: VideoRun, painting: Any = None) -> Path:
     return run.finish().output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["brush", "instant", "follows"])
 @pytest.mark.parametrize("frames", [1, 4])
 def test_the_result_is_that_without_a_cluster(monkeypatch: pytest.MonkeyPatch, method: str, frames: int) -> None:
@@ -194,6 +195,7 @@ def test_the_result_is_that_without_a_cluster(monkeypatch: pytest.MonkeyPatch, m
     assert (most == 1) == (method == "follows"), "frames of a shot that follow each other are painted in order"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["brush", "follows"])
 @pytest.mark.parametrize("seen", [5, 8, 11])
 def test_an_interrupted_run_continues_with_or_without_a_cluster(method: str, seen: int) -> None:

@@ -55,6 +55,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", REFUSED)
 def test_what_cannot_run_is_refused_before_anything_is_written(capsys: Capture, folder: Path, words: str) -> None:
     before = sorted(folder.rglob("*"))
@@ -65,6 +66,7 @@ def test_what_cannot_run_is_refused_before_anything_is_written(capsys: Capture, 
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [

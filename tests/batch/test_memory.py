@@ -60,6 +60,7 @@ def test_the_optimizer_and_openvino_need_more_than_one_pass_in_torch(photo: str,
     assert needed(photo, "instant", size=512, engine="torch", hq=True) > plain
 
 
+@pytest.mark.slow
 def test_a_memory_limit_bounds_what_a_worker_needs_if_it_can_paint_in_tiles(photo: str) -> None:
     def needed_with(max_memory: float, **given: object) -> int:
         pair = Pair(photo, "starry-night", options_for("paint", {"size": 4096, **given}))

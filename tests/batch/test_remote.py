@@ -123,6 +123,7 @@ def names(files: Any, path: str) -> list[str]:
 RESULTS = ["a-red.png", "b-red.png", "c-red.png", "manifest.jsonl"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["memory://deep/painted", "s3://bucket/painted", "shelf://FOLDER/painted"])
 def test_results_and_manifest_go_to_a_url_and_what_is_done_there_is_skipped(capsys: Capture, folder: Path, url: str) -> None:
     url = url.replace("FOLDER", str(folder))
@@ -146,6 +147,7 @@ def test_results_and_manifest_go_to_a_url_and_what_is_done_there_is_skipped(caps
     assert names(files, path) == RESULTS
 
 
+@pytest.mark.slow
 def test_processes_paint_for_a_url_too(capsys: Capture) -> None:
     words = ("in", "red.brush", "-o", "memory://painted", *BRUSH, "--workers", "2")
     assert counts(run(capsys, *words)[1]) == (3, 3, 0, 0)

@@ -147,6 +147,7 @@ def test_without_libvips_the_sentence_names_the_extra(capsys: Capture, monkeypat
     assert "pip install 'impasto[big]' to paint it from disk, or use a smaller --size" in sentence
 
 
+@pytest.mark.slow
 def test_pictures_that_fit_are_painted_in_memory(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "_BYTES_OF_A_READ_PIXEL", 26)
     assert main(["instant", "photo.tif", "picture.jpg", "-o", "out.png", *LIMITED]) == 0

@@ -73,6 +73,7 @@ def test_a_position_center_gives_its_own_features_picked_or_interpolated() -> No
     torch.testing.assert_close(between(features, places), rows_of(features))
 
 
+@pytest.mark.slow
 def test_interpolation_agrees_with_grid_sample(random: torch.Generator) -> None:
     features, places = some(1, 3, 5, 7), torch.rand(30, 2, generator=random)
     grid = (2 * places.flip(1) - 1)[None, None]

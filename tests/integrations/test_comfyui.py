@@ -81,6 +81,7 @@ def test_a_brush_is_read_once_and_again_after_it_has_changed(
     assert len(read) == 2
 
 
+@pytest.mark.slow
 def test_instant_and_paint_use_the_first_style_picture(nodes: ModuleType) -> None:
     given, style = batch(1), torch.from_numpy(skimage.data.coffee()[::6, ::6] / 255.0).float()[None]
     check(nodes.Instant().paint(given, style)[0], given)

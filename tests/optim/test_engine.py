@@ -77,6 +77,7 @@ class Broken(Loss):
 # ---------------------------------------------------------------------------------------------------- descending
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", get_args(Optimizer))
 @pytest.mark.parametrize("canvas", ["pixels", "soft-chroma", "laplacian"])
 def test_every_optimizer_decreases_the_loss_on_every_parametrization(optimizer: Optimizer, canvas: Canvas) -> None:

@@ -181,6 +181,7 @@ def start(photo: Tensor, style: Style, **changes: Any) -> Tensor:
     return starting_picture(photo, [style], PaintOptions(**changes), seed=5)
 
 
+@pytest.mark.slow
 def test_painting_starts_from_the_selected_init(photo: Tensor, style: Picture, tmp_path: Path) -> None:
     assert torch.equal(start(photo, style, init="content"), photo)
     noise = start(photo, style, init="noise")
@@ -230,6 +231,7 @@ def test_a_named_style_supports_init_style_statistics_but_not_init_style(photo: 
 # ---------------------------------------------------------------------------------------------------- painting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -252,6 +254,7 @@ def test_painting_decreases_the_objective(
     assert bool(((steps[-1].image >= 0) & (steps[-1].image <= 1)).all())
 
 
+@pytest.mark.slow
 def test_a_run_is_bit_identical_with_the_same_seed_and_differs_with_another(
     content: Picture, style: Picture, options: PaintOptions
 ) -> None:
@@ -261,6 +264,7 @@ def test_a_run_is_bit_identical_with_the_same_seed_and_differs_with_another(
     assert not torch.equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["neighbors", "gatys"])
 def test_bf16_gives_nearly_the_same_picture(content: Picture, style: Picture, recipe: str) -> None:
     few = paint_options(recipe=recipe, size=64, steps=3, step_growth=1.0, smallest_size=32, decay="each")
@@ -270,6 +274,7 @@ def test_bf16_gives_nearly_the_same_picture(content: Picture, style: Picture, re
     assert float((exact - rough).abs().mean()) < 0.02
 
 
+@pytest.mark.slow
 def test_a_weight_of_0_removes_the_term(content: Picture, style: Picture, options: PaintOptions) -> None:
     bare = options.changed(content_weight=0, smoothness_weight=0, edge_aware_weight=0, structure_weight=0, canvas="pixels")
     assert set(last_of(content, [style], bare).losses) == {"style"}
@@ -294,6 +299,7 @@ def test_the_content_weight_is_divided_among_the_content_layers(
     assert weighted == pytest.approx(0.9 * one + 0.2 * other, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_interrupted_painting_resumes_from_its_checkpoint(content: Picture, style: Picture, options: PaintOptions) -> None:
     context = set_up(content, [style], options, EXACT)
     steps = list(paint_steps(context))
@@ -339,6 +345,7 @@ def test_balance_is_off_by_default(content: Picture, style: Picture, options: Pa
     assert [term.weight for term in objective_at(context, context.sizes[0][0]) if term.loss.name == "content"] == [0.7]
 
 
+@pytest.mark.slow
 def test_a_larger_balance_keeps_more_of_the_photo(content: Picture, style: Picture, options: PaintOptions) -> None:
     kept, lost = (last_of(content, [style], options.changed(balance=balance)).image for balance in (100.0, 0.01))
     photo = images.resize(content.image, (64, 64))
@@ -386,11 +393,13 @@ def test_style_scales_multiply_style_scale_and_unused_scales_are_omitted(
     torch.testing.assert_close(twice["relu2_1"].mean, once["relu2_1"].mean)
 
 
+@pytest.mark.slow
 def test_two_equal_scales_paint_like_one_scale(content: Picture, style: Picture, options: PaintOptions) -> None:
     one, two = (last_of(content, [style], options.changed(style_scales=scales)).image for scales in ((), (1.0, 1.0)))
     torch.testing.assert_close(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", ["gram-moments", "gram", "moments", "wasserstein"])
 def test_a_negative_style_weight_gives_finite_results(
     content: Picture, style: Picture, options: PaintOptions, statistics: str
@@ -422,6 +431,7 @@ def test_style_size_encodes_the_style_at_a_fixed_size(content: Picture, style: P
             torch.testing.assert_close(found.mean, expected.mean, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_named_style_and_its_picture_have_nearly_the_same_moments(content: Picture, style: Picture, tmp_path: Path) -> None:
     slim = load_encoder("vgg19-slim")
 
@@ -453,6 +463,7 @@ def test_a_named_style_of_another_encoder_is_refused(content: Picture, style: Pi
 # ---------------------------------------------------------------------------------------------------- hard pictures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("color", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("statistics", ["gram-moments", "gram", "moments", "wasserstein"])
 def test_a_style_of_one_color_gives_finite_results(
@@ -464,6 +475,7 @@ def test_a_style_of_one_color_gives_finite_results(
     assert bool(last.image.isfinite().all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("color", [0.0, 1.0])
 @pytest.mark.parametrize("normalization", ["relative", "scaled", "mean"])
 def test_a_content_of_one_color_gives_finite_results(
@@ -475,6 +487,7 @@ def test_a_content_of_one_color_gives_finite_results(
     assert bool(last.image.isfinite().all())
 
 
+@pytest.mark.slow
 @given(height=st.integers(8, 90), width=st.integers(8, 90), style_height=st.integers(8, 70), style_width=st.integers(8, 70))
 def test_pictures_of_any_size_are_painted_or_refused_in_one_sentence(
     encoder_file: str, height: int, width: int, style_height: int, style_width: int
@@ -633,6 +646,7 @@ def test_painting_starts_if_the_free_memory_is_unknown(
 GOLDEN = Path(__file__).parent / "golden" / "gatys.json"
 
 
+@pytest.mark.slow
 def test_the_recipe_reproduces_the_golden_picture(content: Picture, style: Picture, encoder_file: str) -> None:
     """Every option is given, so that only a change of the recipe itself, and none of a default, changes the picture."""
     options = PaintOptions(

@@ -613,6 +613,7 @@ def through_openvino() -> InstantPainter:
     return InstantPainter(EXACT, "openvino")
 
 
+@pytest.mark.slow
 @needs_openvino
 @pytest.mark.parametrize("fast", [False, True])
 def test_openvino_agrees_with_torch_and_sends_no_telemetry(through_openvino: InstantPainter, fast: bool) -> None:
@@ -623,6 +624,7 @@ def test_openvino_agrees_with_torch_and_sends_no_telemetry(through_openvino: Ins
     assert "openvino_telemetry" not in sys.modules
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_threads_get_the_same_picture_with_openvino(through_openvino: InstantPainter) -> None:
     def paint(code: StyleCode) -> Tensor:
@@ -637,6 +639,7 @@ def test_threads_get_the_same_picture_with_openvino(through_openvino: InstantPai
 # ---------------------------------------------------------------------------------------------------- named styles
 
 
+@pytest.mark.slow
 def test_a_named_style_is_encoded_from_its_swatch(named: NamedStyle) -> None:
     code, swatch = PAINTER.encode(named), named.picture()
     assert torch.equal(code.pictures[0], swatch.image)
@@ -645,6 +648,7 @@ def test_a_named_style_is_encoded_from_its_swatch(named: NamedStyle) -> None:
     assert distance(image, of_swatch) < 0.25 * distance(image, other)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_called")
 def test_a_style_is_found_by_its_name(named: NamedStyle) -> None:
     add_style(named)
@@ -677,6 +681,7 @@ def test_a_named_style_without_a_swatch_is_refused(named: NamedStyle) -> None:
 # ---------------------------------------------------------------------------------------------------- going on
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_called")
 def test_refinement_starts_from_the_instant_result() -> None:
     small = images.read(smooth(48, 64, 0))
@@ -690,6 +695,7 @@ def test_refinement_starts_from_the_instant_result() -> None:
     assert refined.record["recipe"] == "instant"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_called")
 def test_hq_takes_a_few_steps_toward_the_style_and_keeps_its_colors() -> None:
     small = images.read(smooth(64, 96, 0))
@@ -703,6 +709,7 @@ def test_hq_takes_a_few_steps_toward_the_style_and_keeps_its_colors() -> None:
     assert after["color_to_style"] < 0.1 * photo["color_to_style"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_called")
 def test_hq_blends_the_result_with_the_photo_by_strength() -> None:
     small = images.read(smooth(48, 64, 0))
@@ -714,6 +721,7 @@ def test_hq_blends_the_result_with_the_photo_by_strength() -> None:
     assert half.record["options"]["strength"] == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_called")
 def test_hq_keeps_the_colors_of_the_style_above_strength_1() -> None:
     light = images.read(0.7 + 0.3 * smooth(64, 192, 0))
@@ -731,6 +739,7 @@ def test_hq_interrupted_before_its_first_step_has_the_requested_strength() -> No
     assert torch.allclose(found, 0.75 * PHOTO.image + 0.25 * whole.image, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_called")
 def test_refinement_respects_color_keep() -> None:
     small = images.read(smooth(48, 64, 0))
@@ -808,6 +817,7 @@ def test_pictures_too_small_are_refused() -> None:
         instant(torch.zeros(1, 3, 40, 3), STYLE, run=EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("color", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.8, 0.1, 0.3)])
 @pytest.mark.parametrize("strength", [0.5, 1.0, 1.5])
 def test_pictures_of_one_color_are_painted(color: tuple[float, float, float], strength: float) -> None:

@@ -46,6 +46,7 @@ def resized(height: int, width: int) -> Tensor:
     return images.resize(PHOTO, (height, width))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stroke", [1.0, 0.7])
 def test_a_graph_paints_like_torch_at_odd_sizes(stroke: float) -> None:
     session, code = graph(stroke=stroke)
@@ -58,6 +59,7 @@ def test_a_graph_paints_like_torch_at_odd_sizes(stroke: float) -> None:
         assert (wanted - photo).abs().mean() > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (5, 31), (17, 200), (200, 40)])
 def test_photos_of_any_size_are_accepted(size: tuple[int, int]) -> None:
     found = painted(graph()[0], resized(*size))

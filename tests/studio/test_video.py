@@ -434,6 +434,7 @@ def test_a_clip_that_is_painted_step_by_step_stops_and_continues(
     assert facts["record"]["options"]["method"] == "paint"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_a_video_that_starts_over_paints_all_frames_again(client: pieces.Local, studio: Studio) -> None:
     order = order_for(studio, client)

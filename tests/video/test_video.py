@@ -362,6 +362,7 @@ def test_a_brush_paints_all_frames_of_a_shot_with_the_same_statistics(tmp_path: 
     assert np.abs(two - painter.paint(bright, 1)).max() > 0.05
 
 
+@pytest.mark.slow
 def test_a_clip_is_painted_with_a_brush_and_with_a_picture(render: Render, tmp_path: Path) -> None:
     save_brush(tmp_path / "mine.brush", Johnson(Layout(4, blocks=1, ends=5)).initialize(torch.Generator().manual_seed(0)), {})
     images.write(tmp_path / "style.png", images.read(skimage.data.coffee()[::4, ::4]))
