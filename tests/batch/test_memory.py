@@ -70,7 +70,7 @@ def test_a_memory_limit_bounds_what_a_worker_needs_if_it_can_paint_in_tiles(phot
 
     whole = needed_with(0.0)
     assert needed_with(2.5) == int(2.5 * 2**30) < whole
-    assert needed_with(0.0, recipe="gatys") == needed_with(2.5, recipe="gatys") > 2.5 * 2**30
+    assert needed_with(0.0, recipe="nnst") == needed_with(2.5, recipe="nnst") > 2.5 * 2**30
 
 
 def test_what_cannot_be_read_counts_nothing(photo: str, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_checkpoint_of_another_style_or_network_is_refused(capsys: Capture, mo
     test_an_interrupted_training_saves_the_brush_and_resumes(capsys, monkeypatch)
     Path("coffee.brush.checkpoint").write_bytes(b"damaged")
     Path("coffee.brush").unlink()
-    refused(capsys, "checkpoint 'coffee.brush.checkpoint' is damaged or from another --network; with --new")
+    refused(capsys, "checkpoint 'coffee.brush.checkpoint' is damaged or from another --network; use --new")
     assert Path("coffee.brush.checkpoint").exists()
     code, _ = run(capsys, "--new", "")
     assert code == 0

@@ -110,4 +110,9 @@ def test_matches_are_those_of_torch(size: tuple[int, int], style: tuple[int, int
     g = Graph()  # whose photo is the queries here
     found = matched(g, "photo", keys, Patches(8, variety=0.15), g.floats(numbers(tolerance)), 0.02)
     g.node("Unsqueeze", g.node("Cast", found, to=g.FLOAT), g.integers(0, 1), name="picture")
-    assert (run(g, queries)[0, 0] == wanted).float().mean() > 0.98  # positions of nearly equal similarity may differ
+    # Where similarities are nearly equal, rounding decides, which differs between processors. Leave these out.
+    noise = torch.randn(3, *queries.shape, generator=random)
+    others = [keys.match(queries + 1e-5 * each, coherence=0.02, patches=Patches(8, tolerance, 0.15)).position for each in noise]
+    is_certain = torch.stack([each == wanted for each in others]).all(0)
+    assert is_certain.float().mean() > 0.9
+    assert (run(g, queries)[0, 0] == wanted)[is_certain].float().mean() > 0.98

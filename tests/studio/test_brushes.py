@@ -95,7 +95,7 @@ def test_a_training_is_not_sent_to_other_machines(client: pieces.Local, studio: 
         ({"styles": [STYLE, OTHER]}, "styles", "brush takes one"),
         ({"photos": ["u_0000000000000000"]}, "photos", "there is no upload"),
         ({"photos": ["/etc/passwd"]}, "photos", "photos"),
-        ({"content": "UPLOAD"}, "content", "cannot be used with kind brush"),
+        ({"content": "UPLOAD"}, "content", "'content' cannot be used with kind 'brush'"),
         ({"masks": ["all"]}, "masks", "cannot be used with kind brush"),
         ({"brush": STYLE}, "brush", "brush needs kind apply"),
         ({"options": {"minutes": 100000}}, "minutes", "from 0 to 1440"),

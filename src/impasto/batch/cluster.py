@@ -154,7 +154,7 @@ def check_cluster(options: ClusterOptions, run: Run) -> None:
         ClusterError: there is no cluster.
     """
     if run.device not in ("auto", "cpu") and not options.gpus:
-        raise OptionError(f"--device {run.device} with --ray needs the GPUs of each worker; give --gpus 1 or a share")
+        raise OptionError(f"--device {run.device} with --ray needs a GPU for each worker; give --gpus 1 or a share")
     check_address(options.address)
     _loaded(options.address)
 

@@ -83,8 +83,11 @@ def memory_of_frames(size: tuple[int, int], style: str, options: BatchOptions, r
 
     Example:
         >>> from impasto.options import InstantOptions
-        >>> memory_of_frames((48, 64), "", InstantOptions(engine="torch"), Run()) // 2**20
-        353
+        >>> small, large = (
+        ...     memory_of_frames(size, "", InstantOptions(engine="torch"), Run()) for size in ((48, 64), (480, 640))
+        ... )
+        >>> 300 * 2**20 < small < large
+        True
     """
     return _PROGRAM_BYTES + _Prediction(run).of_size(size, Pair("", style, options))
 

@@ -146,7 +146,7 @@ def run_batch(requested: Requested, messages: OutputOptions) -> int:
 
 
 def _stopped(error: Exception) -> int:
-    return fail_with(f"{error}; the same command continues", FAILED_EXIT)
+    return fail_with(f"{error}; run the same command again to continue", FAILED_EXIT)
 
 
 def _settings_of_worker(requested: Requested) -> Settings:

@@ -155,7 +155,7 @@ def _painted(
                     for state in started.paint(painting):
                         show(state)
             except ClusterError as error:  # not one of connecting
-                return fail_with(f"{error}; complete segments are kept, and the same command continues", FAILED_EXIT)
+                return fail_with(f"{error}; complete segments are kept; run the same command again to continue", FAILED_EXIT)
     except KeyboardInterrupt:
         kept = started.segments.count
         console.print(f"interrupted; {kept} of {started.total} frames are kept in {started.segments.folder}")

@@ -41,7 +41,7 @@ class _State:
     between: int
 
 
-_IN_MEMORY, _ON_DISK = _State(20, 76, 42), _State(10, 26, 11)
+_IN_MEMORY, _ON_DISK = _State(20, 88, 42), _State(10, 26, 11)
 _FIXED = 200 * 2**20
 """Bytes for the workspace of the libraries."""
 _GAPS = 1.3
