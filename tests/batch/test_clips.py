@@ -259,7 +259,7 @@ REFUSED = {
     "--gpus 1": "--gpus is for --ray alone",
     "--ray somewhere": "--ray is 'somewhere'; it must be local, auto or ray://HOST:PORT",
     "--ray ray://127.0.0.1:1": "there is no Ray cluster at ray://127.0.0.1:1 (",
-    "--ray local --device cuda": "--device cuda with --ray needs the GPUs of each worker",
+    "--ray local --device cuda": "--device cuda with --ray needs a GPU for each worker",
 }
 
 
