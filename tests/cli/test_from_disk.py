@@ -42,13 +42,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
-def _threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def refused(capsys: Capture, *words: str) -> str:
     """Run a command that must fail with exit code 2 and one sentence, and write no file; return the sentence."""
     before = sorted(Path().rglob("*"))

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +44,6 @@ def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     images.write(folder / "Seth.png", images.read(skimage.data.astronaut()[:384:4, 32:416:4]))
     monkeypatch.chdir(tmp_path)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def run(capsys: Capture, *words: str) -> tuple[int, str, str]:

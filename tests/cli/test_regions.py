@@ -1,7 +1,6 @@
 """Masks on the command line (painting, records, replay, resume), and ``impasto regions``."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,13 +26,6 @@ def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     images.write(tmp_path / "small.png", left[..., ::2, ::2])
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def _threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def run(capsys: Capture, *words: str) -> tuple[int, str, str]:

@@ -2,12 +2,10 @@
 
 import json
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import skimage.data
-import torch
 
 from impasto import images
 from impasto.cli import main
@@ -22,13 +20,6 @@ def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     images.write(tmp_path / "picture.png", images.read(skimage.data.coffee()[::4, ::4]))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def _threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def run(capsys: Capture, *words: str) -> tuple[int, str, str]:

@@ -5,7 +5,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,6 @@ def vgg16(tmp_path: Path, narrow: Callable[..., Vgg]) -> Path:
     """A narrow VGG-16 under the name of vgg16 in the cache."""
     save_vgg(tmp_path / "narrow.safetensors", narrow(blocks=BLOCKS_OF_VGG16), {}, bits=16)
     return import_file(tmp_path / "narrow.safetensors", "vgg16")
-
-
-@pytest.fixture(autouse=True)
-def _threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 CONTENT, SCREAM, WAVE = (

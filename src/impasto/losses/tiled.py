@@ -115,13 +115,13 @@ def _form(loss: Loss, size: Size) -> TiledLoss:
     return make(loss, size)
 
 
-def _stride(layer: str) -> int:
+def stride_of(layer: str) -> int:
     """Return the distance between neighboring positions of a layer, in pixels."""
     return 1 << (int(layer[4]) - 1)
 
 
 def _grid(layer: str, size: Size) -> Size:
-    return size[0] // _stride(layer), size[1] // _stride(layer)
+    return size[0] // stride_of(layer), size[1] // stride_of(layer)
 
 
 # ---------------------------------------------------------------------------------------------------- sums over positions
@@ -162,7 +162,7 @@ def _content(loss: ContentLoss, _: Size) -> TiledLoss:
 def _apart(loss: ContentLoss | ScaledContentLoss, features: Features, tile: Tile) -> Iterable[tuple[str, Tensor]]:
     """Yield the difference from the target inside a tile, for each layer."""
     for layer, target in loss.target.items():
-        stride = _stride(layer)
+        stride = stride_of(layer)
         found = mapped(tile.inside(features[layer], stride), loss.heads.get(layer))
         yield layer, precise(found - tile.part(target, stride))
 
@@ -247,7 +247,7 @@ class _Statistics:
     def summary(self, features: Features, tile: Tile) -> Tensor:
         found = []
         for layer in self.compared.target:
-            inside = tile.inside(features[layer], _stride(layer))
+            inside = tile.inside(features[layer], stride_of(layer))
             share = inside.shape[-2] * inside.shape[-1] / math.prod(_grid(layer, self.size))
             measured = moments(inside)
             mean, covariance = measured.mean.double(), measured.covariance.double()
@@ -299,7 +299,7 @@ class _Palette:
 
     def _sampled(self, layer: str, features: Tensor, tile: Tile) -> Tensor:
         """Return the sampled features of a tile in a map of all samples, with zeros elsewhere."""
-        grid, stride = self.grids[layer], _stride(layer)
+        grid, stride = self.grids[layer], stride_of(layer)
         inside = tile.inside(features, stride)
         padding, firsts = [], []
         for span, shift, side in ((tile.columns, grid.left, grid.width), (tile.rows, grid.top, grid.height)):

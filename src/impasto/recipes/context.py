@@ -11,7 +11,7 @@ from impasto.encoders.precision import Arithmetic
 from impasto.features.statistics import Moments, joined_moments, moments
 from impasto.images import Picture
 from impasto.losses.features import Loss, Objective
-from impasto.losses.tiled import halo_of
+from impasto.losses.tiled import halo_of, stride_of
 from impasto.optim.engine import Size
 from impasto.optim.tiled import TilePlan
 from impasto.options import PaintOptions
@@ -125,8 +125,3 @@ def moments_sparingly(context: PaintingContext, image: Image, layers: Sequence[s
 def is_tiled(context: PaintingContext, image: Image) -> bool:
     """Return whether pictures of the size of this one are painted in tiles."""
     return context.tiles is not None and context.tiles.at((image.shape[-2], image.shape[-1])) is not None
-
-
-def stride_of(layer: str) -> int:
-    """Return the distance between neighboring positions of a layer, in pixels."""
-    return 1 << (int(layer[4]) - 1)

@@ -210,8 +210,7 @@ class _Painting:
         photo, share, kept = resize(self.context.content, size), self._strength(size), self.context.region_masks.kept
         lacking = max(0.0, 1 - self.context.options.strength)
         if found is None:
-            found, share = picture.new_empty(1, 3, *size), photo.new_zeros(1, 1, 1, 1)
-            found.zero_()
+            found, share = picture.new_zeros(1, 3, *size), photo.new_zeros(1, 1, 1, 1)
         kept = None if kept is None else resize(kept, size)
         for rows in strips(size[0], _MIXED_ROWS):
             part = found[..., rows, :]
