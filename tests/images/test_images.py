@@ -695,8 +695,8 @@ def test_check_writable_rejects_a_folder_without_write_permission(tmp_path: Path
     ("name", "options", "message"),
     [
         ("a.jpg", {"bits": 16}, "16 bits cannot be saved as JPEG"),
-        ("a.png", {"bits": 12}, "bits is 12; allowed are 8 and 16"),
-        ("a.jpg", {"quality": 0}, "quality is 0; allowed are 1 to 100"),
+        ("a.png", {"bits": 12}, "bits is 12; use 8 or 16"),
+        ("a.jpg", {"quality": 0}, "quality is 0; use 1 to 100"),
     ],
 )
 def test_invalid_write_options_are_refused(tmp_path: Path, name: str, options: dict[str, int], message: str) -> None:

@@ -52,7 +52,7 @@ def check_workers(workers: int, pairs: Sequence[Pair], settings: Settings) -> No
     fits = int(free // each)
     advice = f"--workers {fits} would fit" if fits else "use --workers 1 and a smaller --size, or close other programs"
     raise ResourceError(
-        f"--workers {workers} needs about {workers * each / 2**30:.1f} GiB, {each / 2**30:.1f} GiB for each worker, and "
+        f"--workers {workers} needs about {workers * each / 2**30:.1f} GiB, {each / 2**30:.1f} GiB for each worker, but only "
         f"{free / 2**30:.1f} GiB are free; {advice}"
     )
 

@@ -179,7 +179,7 @@ def check_history_memory(request: InetworkRequest) -> None:
         return
     rows, fits = request.flags.image_size, int(request.flags.image_size * math.sqrt(free / needed) * 0.5)
     raise ResourceError(
-        f"--image_size {rows} needs at least {needed / 2**30:.0f} GiB and {free / 2**30:.1f} GiB are free; "
+        f"--image_size {rows} needs at least {needed / 2**30:.0f} GiB of memory, but only {free / 2**30:.1f} GiB are free; "
         f"--image_size {fits} may fit"
     )
 

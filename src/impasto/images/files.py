@@ -77,7 +77,7 @@ def check_kind(head: bytes, name: str) -> None:
     if b"<svg" in head[:4096].lower() and words is None:
         raise ImageFileError(f"'{name}' is an SVG, a vector picture without pixels; export it as PNG and use that")
     what = f"is {words}, which is not supported" if words else "is not a picture in a supported format"
-    raise ImageFileError(f"'{name}' {what}; allowed are JPEG, PNG, WebP, TIFF, AVIF, BMP, GIF and HEIC")
+    raise ImageFileError(f"'{name}' {what}; use JPEG, PNG, WebP, TIFF, AVIF, BMP, GIF or HEIC")
 
 
 def raw_photo(name: str, kind: str = "") -> ImageFileError:

@@ -172,7 +172,7 @@ def _unit(array: Array, name: str) -> Array:
     if array.dtype == np.bool_:
         return array.astype(np.float32)
     if not np.issubdtype(array.dtype, np.floating):
-        raise OptionError(f"{name} of type {array.dtype} is not a picture; allowed are uint8, uint16 and float in [0, 1]")
+        raise OptionError(f"{name} of type {array.dtype} is not a picture; use uint8, uint16 or float in [0, 1]")
     if not np.isfinite(array).all():
         raise OptionError(f"{name} contains NaN or infinite values; values must be from 0 to 1")
     low, high = float(array.min()), float(array.max())

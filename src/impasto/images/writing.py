@@ -159,7 +159,7 @@ def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, se
     if _kind(path) != "GIF":
         raise OptionError(f"an animation cannot be saved as '{path}'; its name must end in .gif")
     if not 0.02 <= seconds_per_frame <= 600:
-        raise OptionError(f"seconds_per_frame is {seconds_per_frame}; allowed are 0.02 to 600")
+        raise OptionError(f"seconds_per_frame is {seconds_per_frame}; use 0.02 to 600")
     arrays = [to_array(frame) for frame in frames]
     if not arrays:
         raise OptionError("an animation without frames cannot be saved; give at least one frame")
@@ -223,11 +223,11 @@ def _kind(path: str | os.PathLike[str]) -> str:
 
 def _check_options(kind: str, bits: int, quality: int) -> None:
     if bits not in (8, 16):
-        raise OptionError(f"bits is {bits}; allowed are 8 and 16")
+        raise OptionError(f"bits is {bits}; use 8 or 16")
     if bits == 16 and kind not in ("PNG", "TIFF"):
         raise OptionError(f"16 bits cannot be saved as {kind}; choose a name that ends in .png or .tif, or use 8 bits")
     if not 1 <= quality <= 100:
-        raise OptionError(f"quality is {quality}; allowed are 1 to 100")
+        raise OptionError(f"quality is {quality}; use 1 to 100")
 
 
 def _strips(image: Image, alpha: Mask | None, kind: str) -> Iterator[Array]:

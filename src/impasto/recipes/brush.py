@@ -244,7 +244,8 @@ def check_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOpt
     advice = f"use --size {sizes[count - 1]}, or close other programs" if count else "close other programs"
     height, width = working_size(size, options)
     raise ResourceError(
-        f"painting {width}x{height} pixels needs about {wanted / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; {advice}"
+        f"painting {width}x{height} pixels needs about {wanted / 2**30:.1f} GiB of memory, but only "
+        f"{free / 2**30:.1f} GiB are free; {advice}"
     )
 
 

@@ -160,5 +160,5 @@ def _check_memory(size: Size, example_pixels: int, device: torch.device) -> None
     fits = int(max(size) * share)
     advice = f"--size {fits} would fit" if fits >= _SMALLEST_PX else "no size would fit: close other programs"
     raise ResourceError(
-        f"--size {max(size)} needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; {advice}"
+        f"--size {max(size)} needs about {needed / 2**30:.1f} GiB of memory, but only {free / 2**30:.1f} GiB are free; {advice}"
     )

@@ -77,8 +77,8 @@ def check_memory(size: tuple[int, int], device: torch.device, *, is_colored: boo
     if free is not None and wanted > free:
         fits = int(max(size) * (_pixels_that_fit(free, is_colored=is_colored) / (size[0] * size[1])) ** 0.5)
         raise ResourceError(
-            f"painting {size[1]}x{size[0]} pixels needs about {wanted / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
-            f"use --size {max(SMALLEST_SIDE, fits // 100 * 100)}, or close other programs"
+            f"painting {size[1]}x{size[0]} pixels needs about {wanted / 2**30:.1f} GiB of memory, but only "
+            f"{free / 2**30:.1f} GiB are free; use --size {max(SMALLEST_SIDE, fits // 100 * 100)}, or close other programs"
         )
 
 

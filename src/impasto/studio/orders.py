@@ -74,7 +74,7 @@ def intake(order: Message, line: Line) -> Message:
 
 
 def clip_intake(order: Message, line: Line) -> Message:
-    """Check an uploaded clip, and write a frame of it for display and its thumbnail."""
+    """Check an uploaded clip, and write two pictures: one of its frames, for display, and a thumbnail."""
     facts, frame = video_jobs.known_of(order["path"], order["name"])
     path = Path(order["path"])
     for suffix, edge_px in ((".jpg", SHOWN_PX), (".thumb.jpg", THUMB_PX)):
