@@ -10,19 +10,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
 from impasto.errors import ImageFileError
-from impasto.images import spaces, tiffs
+from impasto.images import chunks, spaces, tiffs
 from impasto.images.colors import deep_color, managed
-from impasto.images.files import check_kind, decoding, kind_of, raw_photo
+from impasto.images.files import check_kind, decoding, kind_of, opened_picture, raw_photo
 from impasto.images.metadata import Metadata, turned
 from impasto.images.picture import Array
-from impasto.images.reading import upright
+from impasto.images.ranges import scaled
+from impasto.images.reading import note_frames, upright
 from impasto.images.spaces import ColorSpace
 from impasto.images.tagged import space_of
 from impasto.runtime.tiling import Place, spans
@@ -30,6 +31,7 @@ from impasto.runtime.tiling import Place, spans
 _LOADERS = {"TIFF": "tiffload", "PNG": "pngload", "JPEG": "jpegload", "WEBP": "webpload"}
 _HEAD_BYTES = 2**16
 _ROWS = 256
+_ALLOWED = "save it in gray or RGB with 8 or 16 bits"
 ADVICE = "pip install 'impasto[big]'"
 
 
@@ -95,7 +97,7 @@ class LargePicture:
                 return converted
             unit: npt.NDArray[np.float32] = converted.astype(np.float32) / np.float32(255)
         else:
-            unit = deep_color(colors.astype(np.float32) / np.float32(65535), self._profile, notes)
+            unit = deep_color(scaled(colors, self.name, notes), self._profile, notes)
         if self._space is not None and not self._space.is_srgb:
             notes.append(f"converted from {self._space.name} to sRGB")
             unit = spaces.to_srgb(unit, self._space)
@@ -136,8 +138,11 @@ def open_large(path: str | os.PathLike[str]) -> LargePicture:
         if kind == "TIFF":
             file.seek(0)
             _check_pages(tiffs.pages_in(file), name)
-        file.seek(0)
-        opened = PIL.Image.OPEN[kind][0](file, "")
+        opened, head = _described(file, head, name, notes)
+        if opened.mode == "LAB":
+            raise ImageFileError(f"'{name}' is in Lab colors, which cannot be painted from disk; {_ALLOWED}")
+        if kind != "PNG":
+            note_frames(opened, notes)
         orientation, metadata = turned(opened, notes)
         space = None if opened.mode in ("CMYK", "LAB") else space_of(opened, head, notes)
         profile = None if space else opened.info.get("icc_profile")
@@ -147,7 +152,7 @@ def open_large(path: str | os.PathLike[str]) -> LargePicture:
         if stored.format not in _DTYPES or channels not in ((4,) if is_cmyk else (1, 3)):
             raise ImageFileError(
                 f"'{name}' has {stored.bands} channels of type {stored.format} ({stored.interpretation}), which cannot be "
-                "painted from disk; save it in gray or RGB with 8 or 16 bits"
+                f"painted from disk; {_ALLOWED}"
             )
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -186,6 +191,19 @@ def _opened(path: Path) -> Any:
         kind = kind_of(file.read(4096)) or ""
     load = getattr(_libvips().Image, _LOADERS[kind])
     return load(str(path), access="sequential", fail_on="truncated")
+
+
+def _described(file: BinaryIO, head: bytes, name: str, notes: list[str]) -> tuple[PIL.Image.Image, bytes]:
+    """Open a file with Pillow, for everything but its pixels. Return it, and its first bytes up to the pixels."""
+    kind = kind_of(head) or ""
+    if kind == "PNG":  # Pillow decodes the whole picture to find metadata behind the pixels
+        head = chunks.readable(chunks.in_miniature(file), notes)
+        return opened_picture(head, name), head
+    file.seek(0)
+    try:
+        return PIL.Image.OPEN[kind][0](file, ""), head
+    except SyntaxError as error:  # Pillow supports the format, but not this variant
+        raise ImageFileError(f"'{name}' is a {kind} that cannot be painted from disk; {_ALLOWED}") from error
 
 
 def _check_pages(pages: list[tiffs.Page], name: str) -> None:

@@ -238,12 +238,8 @@ def _drafted(opened: Opened) -> Opened:
 def _decoded(opened: Opened, notes: list[str]) -> tuple[Pixels, Metadata]:
     """Decode an opened picture."""
     picture = opened.picture
-    frames = getattr(picture, "n_frames", 1)
-    is_first = not any(note.startswith("took") for note in notes)  # not if a later page was put first
-    if (
-        frames > 1 and is_first and picture.format not in ("MPO", "HEIF")
-    ):  # the other frames of MPO and HEIF files are depth maps, gain maps and previews
-        notes.append(f"took the first of {frames} {'pages' if picture.format == 'TIFF' else 'frames'}")
+    if not any(note.startswith("took") for note in notes):  # a later page was put first
+        note_frames(picture, notes)
     if picture.format == "TIFF":  # load() turns the picture and drops the orientation, so read it first
         _, metadata = turned(picture, notes)
         picture.load()
@@ -251,6 +247,13 @@ def _decoded(opened: Opened, notes: list[str]) -> tuple[Pixels, Metadata]:
     opened = _loaded(opened, notes)  # also reads metadata stored after the pixels
     orientation, metadata = turned(opened.picture, notes)
     return _turn(pixels_of(opened, notes), orientation), metadata
+
+
+def note_frames(picture: PIL.Image.Image, notes: list[str]) -> None:
+    """Add a note if a file has several pages or frames. Those of MPO and HEIF are depth maps, gain maps and previews."""
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format not in ("MPO", "HEIF"):
+        notes.append(f"took the first of {frames} {'pages' if picture.format == 'TIFF' else 'frames'}")
 
 
 def _loaded(opened: Opened, notes: list[str]) -> Opened:
