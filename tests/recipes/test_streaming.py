@@ -54,7 +54,7 @@ def planned(photo: Path, styles: tuple[images.Picture | NamedStyle, ...], option
 def steps(job: Job, styles: tuple[images.Picture | NamedStyle, ...], options: InstantOptions) -> Iterator[Progress]:
     code = instant_streaming.code_of(styles, PAINTER, options)
     paint = instant_streaming.painting_of(PAINTER, code, options)
-    return paint_from_disk(job, paint, Parts(job.output, job.record))
+    return paint_from_disk(job, paint, Parts(job))
 
 
 def from_disk(photo: Path, *styles: images.Picture, bits: Any = 8, **given: Any) -> torch.Tensor:
@@ -121,7 +121,7 @@ def test_an_interrupted_painting_continues_with_the_same_result(
         if step.phase == "painting" and json.loads((folder_of(job.output) / "state.json").read_text()).get("rows") == rows:
             break
     assert not job.output.exists()
-    parts = Parts(job.output, job.record)
+    parts = Parts(job)
     assert parts.is_resumed
     assert parts.rows == rows
     painted: list[Place] = []
@@ -160,12 +160,15 @@ def test_parts_of_another_run_are_not_used(photo: Path) -> None:
         if step.rows:
             break
     other = planned(photo, (OTHER,), options)
-    assert not Parts(other.output, other.record).is_resumed
+    assert not Parts(other).is_resumed
     assert [each.name for each in folder_of(job.output).iterdir()] == ["state.json"]
     run = {**job.record["run"], "threads": 3, "max_memory": 5.0}
-    Parts(job.output, job.record).save("photo")
+    Parts(job).save("photo")
     (folder_of(job.output) / "photo").touch()
-    assert Parts(job.output, {**job.record, "run": run}).is_resumed  # these do not change the picture
+    assert not Parts(replace(job, bits=16)).is_resumed
+    Parts(job).save("photo")
+    (folder_of(job.output) / "photo").touch()
+    assert Parts(replace(job, record={**job.record, "run": run})).is_resumed  # these do not change the picture
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(photo: Path) -> None:
@@ -174,23 +177,33 @@ def test_a_folder_that_is_not_ours_is_left_alone(photo: Path) -> None:
     (folder / "letter.txt").write_text("keep")
     job = planned(photo, (COFFEE,), InstantOptions(size=0))
     with pytest.raises(ImageFileError, match="is not a folder of impasto"):
-        Parts(job.output, job.record)
+        Parts(job)
     assert (folder / "letter.txt").read_text() == "keep"
 
 
-@pytest.mark.slow
-def test_a_damaged_state_starts_again(photo: Path) -> None:
+@pytest.mark.parametrize("state", ["{", "[]", "null", "{}"])
+def test_a_damaged_state_starts_again(photo: Path, state: str) -> None:
     job = planned(photo, (COFFEE,), InstantOptions(size=0))
-    Parts(job.output, job.record).save("photo")
-    (folder_of(job.output) / "state.json").write_text("{")
-    assert not Parts(job.output, job.record).is_resumed
+    Parts(job).save("photo")
+    (folder_of(job.output) / "photo").touch()
+    (folder_of(job.output) / "state.json").write_text(state)
+    assert not Parts(job).is_resumed
+
+
+def test_a_missing_part_starts_again(photo: Path) -> None:
+    job = planned(photo, (COFFEE,), InstantOptions(size=0))
+    Parts(job).save("photo", "painted", rows=64)
+    (folder_of(job.output) / "painted").touch()
+    parts = Parts(job)
+    assert (parts.is_resumed, parts.rows) == (False, 0)
+    assert [each.name for each in folder_of(job.output).iterdir()] == ["state.json"]
 
 
 @pytest.mark.parametrize("given", [{}, {"strength": 0.6}, {"stroke": 2.0}, {"size": 150}])
 def test_a_brush_paints_from_disk_as_in_memory(photo: Path, given: dict[str, Any]) -> None:
     painter, options = BrushPainter(_brush(photo), EXACT, "torch"), BrushOptions(**given)
     job = brush_streaming.job_of(open_large(photo), painter, options, photo.with_name("out.tif"), 8)
-    for _ in paint_from_disk(job, brush_streaming.painting_of(painter, options), Parts(job.output, job.record)):
+    for _ in paint_from_disk(job, brush_streaming.painting_of(painter, options), Parts(job)):
         pass
     found, expected = images.read(job.output).image, brush.applied(painter, images.read(photo), options).image
     most = 1.01 / 255 if given in ({}, {"strength": 0.6}) else 2.01 / 255
@@ -225,7 +238,7 @@ def test_a_photo_is_painted_from_disk_if_memory_does_not_suffice(monkeypatch: py
 
 def test_too_little_memory_and_disk_are_one_sentence(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = planned(photo, (COFFEE,), InstantOptions(size=0))
-    parts = Parts(job.output, job.record)
+    parts = Parts(job)
     streaming.check_room(job, parts, 2**20, Run(max_memory=100))
     with pytest.raises(ResourceError, match=r"needs about 200\.0 GiB of memory and --max-memory allows 100 GiB; increase"):
         streaming.check_room(job, parts, 200 * 2**30, Run(max_memory=100))

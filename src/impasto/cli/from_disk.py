@@ -131,7 +131,7 @@ def _painted(job: Job, paint: Paint, working_bytes: int, run: Run, files: Files,
     """Paint, and print what is done."""
     console = message_console(quiet=messages.quiet)
     with only_writer(job.output):
-        parts = Parts(job.output, job.record)
+        parts = Parts(job)
         needed_bytes = predicted_bytes(working_bytes, max(job.photo.size[1], job.working[1]))
         try:
             check_room(job, parts, needed_bytes, run)

@@ -96,7 +96,7 @@ def painting_of(painter: InstantPainter, code: StyleCode, options: InstantOption
         if "rows" in parts.state:
             before = _kept(parts)
             if "owner" in parts.state["kept"]:
-                painting.owner = torch.from_numpy(np.load(parts.folder / "owner"))
+                painting.owner = torch.from_numpy(np.load(parts.folder / "owner")).to(painter.device)
         else:
             count = 0
 

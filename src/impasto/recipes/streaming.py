@@ -14,7 +14,6 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -113,25 +112,21 @@ class Parts:
     """The folder with the parts of a picture that is being painted, and the state of the work.
 
     Args:
-        output: the file that will be written; the folder is next to it.
-        record: the record of the run. If the parts of another run are there, they are deleted.
+        job: what to paint; the folder is next to its output. If the parts of another job are there, they are deleted.
 
     Raises:
         ImageFileError: the folder cannot be created, or there is another folder with its name.
     """
 
-    def __init__(self, output: Path, record: Mapping[str, Any]) -> None:
-        self.folder = folder_of(output)
-        self.state: dict[str, Any] = {"record": json.loads(json.dumps(_lasting(record)))}
+    def __init__(self, job: Job) -> None:
+        self.folder = folder_of(job.output)
+        self.state: dict[str, Any] = {"bits": job.bits, "record": json.loads(json.dumps(_lasting(job.record)))}
         try:
             self.folder.mkdir(exist_ok=True)
             names = {each.name for each in self.folder.iterdir() if not each.name.startswith(".impasto-")}
             if names and _STATE not in names:
                 raise ImageFileError(f"'{self.folder}' is not a folder of impasto; rename it, or choose another --output")
-            with suppress(FileNotFoundError, ValueError, KeyError):
-                found = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
-                if found["record"] == self.state["record"]:
-                    self.state = found
+            self.state = self._found() or self.state
             self._delete_all_but(self.state.get("kept", []))
             self.save()
         except OSError as error:
@@ -176,6 +171,16 @@ class Parts:
     def delete(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _found(self) -> dict[str, Any] | None:
+        """Return the state of an earlier run of the same job; None if there is none, or if parts are missing."""
+        try:
+            found: Any = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        if not isinstance(found, dict) or any(found.get(name) != value for name, value in self.state.items()):
+            return None
+        return found if all((self.folder / name).is_file() for name in found.get("kept", ())) else None
 
     def _delete_all_but(self, kept: Iterable[str]) -> None:
         for each in self.folder.iterdir():
