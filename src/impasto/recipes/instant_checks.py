@@ -29,14 +29,24 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
         ShapeError: a picture is too small.
         OptionError: a wrong number of styles, weights or masks, or incompatible color options.
     """
-    check_styles(styles, options.style_weights)
     check_enough_pixels("content", photo, "photo")
+    check_inputs(styles, options)
+    as_masking(masks, photo, styles)
+    check_side(photo.name, planned_size(photo, options))
+
+
+def check_inputs(styles: Sequence[Style], options: InstantOptions) -> None:
+    """Raise unless the styles can be painted in, with the color options.
+
+    Raises:
+        ShapeError: a style picture is too small.
+        OptionError: a wrong number of styles or weights, or incompatible color options.
+    """
+    check_styles(styles, options.style_weights)
     for style in styles:
         if isinstance(style, Picture):
             check_enough_pixels("style", style, "style")
     check_colors(with_swatches(styles, options), options)
-    as_masking(masks, photo, styles)
-    check_side(photo.name, planned_size(photo, options))
 
 
 def check_side(name: str, size: tuple[int, int]) -> None:

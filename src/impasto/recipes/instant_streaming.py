@@ -9,13 +9,12 @@ from typing import Literal
 import numpy as np
 import torch
 
-from impasto.images import Picture, fitted_size
+from impasto.images import fitted_size
 from impasto.images.large import LargePicture
 from impasto.options import InstantOptions
 from impasto.recipes import instant_painter
-from impasto.recipes.checks import check_enough_pixels, check_styles
 from impasto.recipes.instant import BROADEST, style_parts, working_size
-from impasto.recipes.instant_checks import check_side, predicted_memory
+from impasto.recipes.instant_checks import check_inputs, check_side, predicted_memory
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended, painted_sizes
 from impasto.recipes.masking import NO_MASKS, MaskSources
 from impasto.recipes.pastiche import recorded
@@ -53,13 +52,10 @@ def job_of(
     """Plan a painting from disk; see :class:`impasto.recipes.streaming.Job`.
 
     Raises:
-        OptionError: a wrong number of styles or weights.
+        OptionError: a wrong number of styles or weights, or incompatible color options.
         ShapeError: a picture is too small.
     """
-    check_styles(styles, options.style_weights)
-    for style in styles:
-        if isinstance(style, Picture):
-            check_enough_pixels("style", style, "style")
+    check_inputs(styles, options)
     size = planned_size(photo.size, options)
     check_side(photo.name, size)
     working = working_size(size, options)
