@@ -2,8 +2,10 @@
 
 import io
 import json
+import math
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,22 @@ import torch
 from impasto import images
 from impasto.cli import from_disk, main
 from impasto.images import large
+from impasto.images.reading import ReadingPlan, reading_plan
 from impasto.networks.brush_files import save_brush
 from impasto.networks.johnson import Johnson, Layout
-from impasto.recipes import brush, instant_painter, streaming
+from impasto.recipes import brush, instant_painter
 
 Capture = pytest.CaptureFixture[str]
 EXACT = ("--threads", "1", "--precision", "fp32", "--engine", "torch")
 LIMITED = ("--max-memory", "100", *EXACT)
 """A limit that the parts keep to. As reading is said to take a gigabyte per pixel, the photo does not fit."""
 needs_libvips = pytest.mark.skipif(find_spec("pyvips") is None, reason="needs impasto[big]")
+
+
+def large_plan(photo: str, *, longest_px: int) -> ReadingPlan | None:
+    """Plan as if reading took a gigabyte per pixel."""
+    found = reading_plan(photo, longest_px=longest_px)
+    return found and replace(found, peak_bytes=2**30 * math.prod(found.size))
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(instant_painter, name, value)
     monkeypatch.setattr(brush, "_WHOLE_PX", 4_000)
     monkeypatch.setattr(brush, "TILE_PX", 48)
-    monkeypatch.setattr(streaming, "_BYTES_OF_A_READ_PIXEL", 2**30)
+    monkeypatch.setattr(from_disk, "reading_plan", large_plan)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -219,6 +228,6 @@ def test_without_libvips_the_sentence_names_the_extra(capsys: Capture, monkeypat
 
 @pytest.mark.slow
 def test_pictures_that_fit_are_painted_in_memory(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "_BYTES_OF_A_READ_PIXEL", 26)
+    monkeypatch.setattr(from_disk, "reading_plan", reading_plan)
     assert main(["instant", "photo.tif", "picture.jpg", "-o", "out.png", *LIMITED]) == 0
     assert "from disk" not in capsys.readouterr().err

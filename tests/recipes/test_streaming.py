@@ -15,6 +15,7 @@ import torch
 from impasto import images
 from impasto.errors import ImageFileError, ResourceError
 from impasto.images import MAX_PIXELS
+from impasto.images.reading import ReadingPlan
 from impasto.options import InstantOptions, Run
 from impasto.options.brush import BrushOptions
 from impasto.recipes import brush, brush_streaming, instant_painter, instant_streaming, streaming
@@ -23,6 +24,7 @@ from impasto.recipes.instant import painted_pastiche
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.masking import MaskSources
 from impasto.recipes.streaming import Job, Parts, Progress, folder_of, paint_from_disk, reason_to_stream
+from impasto.runtime.memory import used_memory
 from impasto.runtime.tiling import Place
 from impasto.styles.named import NamedStyle
 
@@ -224,16 +226,46 @@ def _brush(photo: Path) -> Path:
 # ---------------------------------------------------------------------------------------------------- before
 
 
+def reading(height: int, width: int, peak_bytes: int = 0) -> ReadingPlan:
+    return ReadingPlan((height, width), (height, width), peak_bytes)
+
+
 def test_a_photo_is_painted_from_disk_if_memory_does_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert reason_to_stream((100, 100), 10**6, Run(max_memory=100), is_reduced=False) == ""
-    needed = reason_to_stream((100, 100), 2**40, Run(max_memory=100), is_reduced=False)
+    photo, limited = reading(100, 100), Run(max_memory=100)
+    assert reason_to_stream("a", photo, 10**6, 10**6, limited) == ""
+    needed = reason_to_stream("a", photo, 2**40, 10**6, limited)
     assert needed.startswith("painting in memory needs 102")
     assert needed.endswith("GiB, and --max-memory allows 100 GiB")
-    assert "more than the 300" in reason_to_stream((MAX_PIXELS, 2), 0, Run(max_memory=100), is_reduced=False)
+    assert reason_to_stream("a", reading(100, 100, 2**40), 10**6, 10**6, limited) == needed
+    assert "more than the 300" in reason_to_stream("a", reading(MAX_PIXELS, 2), 0, 2**40, limited)
     monkeypatch.setattr("impasto.recipes.checks.available_memory", lambda _: 2**30)
-    pixels = (10_000, 5_000)  # 1.2 GiB to read
-    assert "1.0 GiB are free" in reason_to_stream(pixels, 0, Run(), is_reduced=False)
-    assert reason_to_stream(pixels, 0, Run(), is_reduced=True) == ""
+    assert "1.0 GiB are free" in reason_to_stream("a", reading(100, 100, 2**31), 0, 10**6, Run())
+
+
+def test_a_photo_is_painted_in_memory_if_painting_from_disk_takes_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ResourceError, match=r"^painting 'a' needs 102.* GiB, and --max-memory allows 100 GiB; increase"):
+        reason_to_stream("a", reading(100, 100), 2**40, 2**41, Run(max_memory=100))
+    monkeypatch.setattr("impasto.recipes.checks.available_memory", lambda _: 2**30)
+    assert reason_to_stream("a", reading(100, 100), 2**40, 2**41, Run()) == ""
+
+
+def test_small_photos_need_as_much_memory_from_disk_as_in_memory(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    painter = BrushPainter(_brush(photo), EXACT, "torch")
+    used = used_memory(torch.device("cpu"))
+    for side in (64, 512, 1000, 1400):
+        found = reading(side, side, 26 * side * side)
+        for in_memory, from_disk in (
+            instant_streaming.memory_of(found, InstantOptions(size=0)),
+            brush_streaming.memory_of(found, painter, BrushOptions()),
+        ):
+            assert from_disk - used == pytest.approx(in_memory, rel=0.5)
+    reduced = ReadingPlan((20_000, 20_000), (1000, 1000), 0)
+    for in_memory, _ in (
+        instant_streaming.memory_of(reduced, InstantOptions(size=1000)),
+        brush_streaming.memory_of(reduced, painter, BrushOptions(size=1000)),
+    ):
+        assert in_memory < 2**31
 
 
 def test_too_little_memory_and_disk_are_one_sentence(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

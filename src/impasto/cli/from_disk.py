@@ -16,8 +16,8 @@ from impasto.cli.pipes import STDIN, STDOUT, from_stdin
 from impasto.cli.progress import duration, message_console
 from impasto.cli.session import set_threads
 from impasto.errors import ImageFileError, OptionError
-from impasto.images.files import size_in_header
 from impasto.images.large import LargePicture, check_libvips, open_large
+from impasto.images.reading import ReadingPlan, reading_plan
 from impasto.images.tiled_tiff import SUFFIXES
 from impasto.options import InstantOptions, Run
 from impasto.options.brush import BrushOptions
@@ -43,22 +43,22 @@ from impasto.runtime.memory import memory_in_words
 _SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_FRAMES = 5.0, 0.2
 
 
-def reason_for_instant(photo: str, options: InstantOptions, run: Run) -> str:
-    """Return why ``impasto instant`` must paint a photo from disk; empty if it can paint it in memory."""
-    size = _size_of(photo)
-    if size is None:
-        return ""
-    is_reduced = 0 < 2 * options.size < max(size)
-    return reason_to_stream(size, instant_streaming.memory_of(size, options), run, is_reduced=is_reduced)
+def reason_for_instant(photo: str, sources: MaskSources, options: InstantOptions, run: Run) -> str:
+    """Return why ``impasto instant`` must paint a photo from disk; empty if it paints it in memory.
+
+    Raises:
+        ResourceError: painting would take more than ``--max-memory``, both in memory and from disk.
+    """
+    found = _planned(photo, needed_px(options)[0] if sources.is_empty else 0)
+    return "" if found is None else reason_to_stream(photo, found, *instant_streaming.memory_of(found, options), run)
 
 
 def reason_for_brush(photo: str, painter: BrushPainter, options: BrushOptions) -> str:
-    """Return why ``impasto apply`` must paint a photo from disk; empty if it can paint it in memory."""
-    size = _size_of(photo)
-    if size is None:
+    """Return why ``impasto apply`` must paint a photo from disk; see :func:`reason_for_instant`."""
+    found = _planned(photo, options.size)
+    if found is None:
         return ""
-    is_reduced = 0 < 2 * options.size < max(size)
-    return reason_to_stream(size, brush_streaming.memory_of(size, painter, options), painter.run, is_reduced=is_reduced)
+    return reason_to_stream(photo, found, *brush_streaming.memory_of(found, painter, options), painter.run)
 
 
 def instant_from_disk(
@@ -98,7 +98,7 @@ def instant_from_disk(
         painter = InstantPainter(run, options.engine)
         job = instant_streaming.job_of(photo, styles, painter, options, output, files.bits)
         paint = instant_streaming.painting_of(painter, instant_streaming.code_of(styles, painter, options), options)
-        return _painted(job, paint, instant_streaming.predicted_working_bytes(), run, files, messages, reason)
+        return _painted(job, paint, instant_streaming.predicted_working_bytes(job.size, options), run, files, messages, reason)
 
 
 def open_for_brush(photo: str, options: BrushOptions, reason: str) -> LargePicture:
@@ -118,13 +118,14 @@ def brush_from_disk(
     output = _tiff(photo.name, files.output, reason)
     with memory_in_words(options.size or max(photo.size)):
         job = brush_streaming.job_of(photo, painter, options, output, files.bits)
-        paint, working_bytes = brush_streaming.painting_of(painter, options), brush_streaming.predicted_working_bytes(painter)
+        paint = brush_streaming.painting_of(painter, options)
+        working_bytes = brush_streaming.predicted_working_bytes(job.size, painter, options)
         return _painted(job, paint, working_bytes, painter.run, files, messages, reason)
 
 
-def _size_of(photo: str) -> tuple[int, int] | None:
-    """Return the (height, width) in the header of a file; None for standard input, or if the file cannot be read."""
-    return None if photo == STDIN or not os.path.isfile(photo) else size_in_header(photo)
+def _planned(photo: str, longest_px: int) -> ReadingPlan | None:
+    """Return how a photo is read in memory; None for standard input, or if the file cannot be read."""
+    return None if photo == STDIN or not os.path.isfile(photo) else reading_plan(photo, longest_px=longest_px)
 
 
 def _check_supported(photo: str, flag: str, reason: str) -> None:
@@ -160,7 +161,7 @@ def _painted(job: Job, paint: Paint, working_bytes: int, run: Run, files: Files,
     console = message_console(quiet=messages.quiet)
     with only_writer(job.output):
         parts = Parts(job)
-        needed_bytes = predicted_bytes(working_bytes, max(job.photo.size[1], job.working[1]))
+        needed_bytes = predicted_bytes(working_bytes, max(job.photo.widest_px, job.working[1]))
         try:
             check_room(job, parts, needed_bytes, run)
         except BaseException:

@@ -24,7 +24,7 @@ from impasto.images import Picture
 from impasto.images.large import LargePicture
 from impasto.images.tiled_tiff import SUFFIXES
 from impasto.options.brush import BrushOptions
-from impasto.recipes.brush import BrushPainter, applied, planned_size
+from impasto.recipes.brush import BrushPainter, applied
 from impasto.recipes.painting import read_content
 from impasto.recipes.pastiche import Pastiche
 from impasto.runtime.devices import seconds_now
@@ -154,9 +154,9 @@ def _paint_next(session: _Session, source: str) -> int:
     """Paint and save one of the photos, or skip it. Return 130 if the user interrupted and a message says so, otherwise 0."""
     batch, options, started = session.batch, session.options, seconds_now()
     console = message_console(quiet=session.messages.quiet)
-    if reason := reason_for_brush(source, session.painter, options):
-        return _paint_from_disk(session, source, reason)
     try:
+        if reason := reason_for_brush(source, session.painter, options):
+            return _paint_from_disk(session, source, reason)
         photo = read_content(from_stdin(source), longest_px=options.size)
     except ImpastoError as error:
         return _skip(session, source, error)
@@ -165,7 +165,7 @@ def _paint_next(session: _Session, source: str) -> int:
     files = batch.files(output := batch.output or _output(session, source, photo))
     check_files(files, (batch.brush, *batch.sources) if os.path.lexists(output) or files.record else ())
     try:
-        check_size(files, planned_size(photo, options))
+        check_size(files, images.reduced_size(photo.size, options.size))
         with memory_in_words(options.size or max(photo.size)):
             pastiche = applied(session.painter, photo, options)
     except ImpastoError as error:

@@ -23,7 +23,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 
 PYTHON_ADVICE = ", or in Python increase max_pixels of impasto.read"
 """End of the message about too many pixels; the studio omits it."""
-_BYTES_PER_PIXEL = 26
+BYTES_OF_A_PIXEL = 26
 """Peak memory of reading, in bytes per pixel. On 24-megapixel pictures, it was 21 (gray TIFF) to 26 (PNG, rotated JPEG)."""
 BYTES_OF_A_REDUCED_PIXEL = 9
 """Peak memory, in bytes per pixel, if the size is reduced before conversion to float: 4 in Pillow, and up to 6 in libjpeg for
@@ -123,6 +123,16 @@ def opened_picture(data: bytes, name: str) -> PIL.Image.Image:
 
 def size_in_header(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     """Return the (height, width) that a file's header gives, before any rotation; None if it cannot be read as a picture."""
+    found = header_of(path)
+    return None if found is None else (found[0].height, found[0].width)
+
+
+def header_of(path: str | os.PathLike[str]) -> tuple[PIL.Image.Image, bytes] | None:
+    """Read the header of a file. Return the picture, whose pixels cannot be read, and the first bytes of the file.
+
+    Returns:
+        None if the file cannot be read as a picture.
+    """
     try:
         with open(path, "rb") as file, decoding(str(path), []):
             head = file.read(4096)
@@ -131,7 +141,7 @@ def size_in_header(path: str | os.PathLike[str]) -> tuple[int, int] | None:
             kind = kind_of(head)
             is_heic = kind == "HEIC"
             opened = opened_picture(file.read(), str(path)) if is_heic else PIL.Image.OPEN[cast("str", kind)][0](file, "")
-            return opened.height, opened.width
+            return opened, head
     except (ImpastoError, OSError, ValueError):
         return None
 
@@ -160,7 +170,7 @@ def decoding(name: str, notes: list[str]) -> Iterator[None]:
             notes.append(text)
 
 
-def check_area(size: tuple[int, int], max_pixels: int, name: str, bytes_per_pixel: int = _BYTES_PER_PIXEL) -> None:
+def check_area(size: tuple[int, int], max_pixels: int, name: str, bytes_per_pixel: int = BYTES_OF_A_PIXEL) -> None:
     """Refuse a picture that is too large to decode, given its (width, height) from the header.
 
     Raises:

@@ -61,6 +61,11 @@ class LargePicture:
     _space: ColorSpace | None = field(repr=False)
     _channels: int = field(repr=False)
 
+    @property
+    def widest_px(self) -> int:
+        """The number of columns of the picture, or of its strips in the file if they are more."""
+        return self.size[1] if self._orientation < 5 else max(self.size)
+
     def strips(self) -> Iterator[tuple[Place, Array]]:
         """Decode the picture, from the top of the file to its end.
 

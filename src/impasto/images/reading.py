@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -14,19 +15,21 @@ from torch import Tensor
 
 from impasto.errors import ImageFileError, OptionError, ShapeError
 from impasto.images import chunks, tiffs, xmp
-from impasto.images.colors import Opened, Pixels, pixels_of, tiff_pixels
+from impasto.images.colors import Opened, Pixels, is_deep, pixels_of, tiff_pixels
 from impasto.images.files import (
+    BYTES_OF_A_PIXEL,
     BYTES_OF_A_REDUCED_PIXEL,
     check_area,
     contents,
     decoding,
+    header_of,
     kind_of,
     opened_picture,
     raw_photo,
 )
 from impasto.images.jpegs import completed
 from impasto.images.metadata import Metadata, as_bytes, turned
-from impasto.images.picture import Array, Picture, filled, fitted_size
+from impasto.images.picture import Array, Picture, filled, fitted_size, reduced_size
 from impasto.runtime.torch_state import in_known_state
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | PIL.Image.Image | npt.NDArray[Any] | Tensor
@@ -92,7 +95,7 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -
     notes: list[str] = []
     if isinstance(source, PIL.Image.Image):
         name = os.path.basename(str(getattr(source, "filename", ""))) or "image"
-        _check_size(source, wanted, name)
+        _check_size(source, None, wanted, name)
         with decoding(name, notes):
             digest = _digest(source.tobytes(), source.mode, source.size)
             pixels, metadata = _decoded(Opened(source, None, name, wanted.smaller_size(source.size)), notes)
@@ -102,6 +105,32 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -
         with decoding(name, notes):
             pixels, metadata = _decoded_file(data, name, wanted, notes)
     return _picture(pixels, metadata, name, digest, notes)
+
+
+@dataclass(frozen=True)
+class ReadingPlan:
+    """How :func:`read` would read a file.
+
+    Attributes:
+        size: (height, width) in the file, before any rotation.
+        read_size: (height, width) after the picture was reduced, if it is; before any rotation.
+        peak_bytes: the peak memory of reading.
+    """
+
+    size: tuple[int, int]
+    read_size: tuple[int, int]
+    peak_bytes: int
+
+
+def reading_plan(path: str | os.PathLike[str], *, longest_px: int = 0) -> ReadingPlan | None:
+    """Plan how :func:`read` would read a file, from its header; None if the file cannot be read as a picture."""
+    found = header_of(path)
+    if found is None:
+        return None
+    (opened, head), wanted = found, _Wanted(MAX_PIXELS, longest_px)
+    size, bytes_each = (opened.height, opened.width), _bytes_of_a_pixel(opened, head, wanted)
+    is_reduced = bytes_each == BYTES_OF_A_REDUCED_PIXEL
+    return ReadingPlan(size, reduced_size(size, longest_px) if is_reduced else size, bytes_each * math.prod(size))
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, object] | None:
@@ -197,7 +226,7 @@ def _decoded_file(data: bytes, name: str, wanted: _Wanted, notes: list[str]) -> 
     if tags.get(0x011C) == 2 and max(tags.get(0x0102, (8,))) > 8:  # Pillow misreads planar channels of more than 8 bits
         orientation, metadata = turned(opened, notes)
         return _turn(tiff_pixels(data, name, wanted.max_pixels, notes), orientation), metadata
-    _check_size(opened, wanted, name)
+    _check_size(opened, data, wanted, name)
     return _decoded(_drafted(Opened(opened, data, name, wanted.smaller_size(opened.size))), notes)
 
 
@@ -217,13 +246,16 @@ def _largest_page(data: bytes, name: str, notes: list[str]) -> bytes:
     return tiffs.with_first(data, largest)
 
 
-def _check_size(opened: PIL.Image.Image, wanted: _Wanted, name: str) -> None:
-    """Refuse a picture that is too large. A picture that is reduced while it is decoded needs less memory per pixel."""
-    is_reduced = wanted.smaller_size(opened.size) is not None and opened.mode in ("L", "RGB", "CMYK")
-    if is_reduced and not opened.has_transparency_data:
-        check_area(opened.size, wanted.max_pixels, name, BYTES_OF_A_REDUCED_PIXEL)
-    else:
-        check_area(opened.size, wanted.max_pixels, name)
+def _check_size(opened: PIL.Image.Image, data: bytes | None, wanted: _Wanted, name: str) -> None:
+    """Refuse a picture that is too large."""
+    check_area(opened.size, wanted.max_pixels, name, _bytes_of_a_pixel(opened, data, wanted))
+
+
+def _bytes_of_a_pixel(opened: PIL.Image.Image, data: bytes | None, wanted: _Wanted) -> int:
+    """Return the peak memory of reading a picture, per pixel; it is lower if the picture is reduced while it is decoded."""
+    if wanted.smaller_size(opened.size) is None or opened.mode not in ("L", "RGB", "CMYK") or opened.has_transparency_data:
+        return BYTES_OF_A_PIXEL
+    return BYTES_OF_A_PIXEL if data is not None and is_deep(opened, data) else BYTES_OF_A_REDUCED_PIXEL
 
 
 def _drafted(opened: Opened) -> Opened:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from impasto.errors import ResourceError, ShapeError
-from impasto.images import Picture, fitted_size
+from impasto.images import Picture, reduced_size
 from impasto.options import InstantOptions
 from impasto.recipes.checks import check_enough_pixels, check_styles
 from impasto.recipes.coloring import check_colors, needs_pictures
@@ -32,7 +32,7 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
     check_enough_pixels("content", photo, "photo")
     check_inputs(styles, options)
     as_masking(masks, photo, styles)
-    check_side(photo.name, planned_size(photo, options))
+    check_side(photo.name, reduced_size(photo.size, options.size))
 
 
 def check_inputs(styles: Sequence[Style], options: InstantOptions) -> None:
@@ -106,9 +106,3 @@ def as_masking(masks: Masking | Sequence[Picture], photo: Picture, styles: Seque
         OptionError: a wrong number of masks, or a mask that leaves nothing to paint.
     """
     return masks if isinstance(masks, Masking) else read_masking(MaskSources(style_masks=tuple(masks)), photo, styles)
-
-
-def planned_size(photo: Picture, options: InstantOptions) -> tuple[int, int]:
-    """Return the (height, width) of the result: the size of the photo, or less if ``options.size`` is smaller."""
-    longest = max(photo.size)
-    return photo.size if options.size == 0 or longest <= options.size else fitted_size(photo.size, options.size)

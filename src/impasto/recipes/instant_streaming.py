@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from impasto.images import fitted_size
+from impasto.images import reduced_size
 from impasto.images.large import LargePicture
+from impasto.images.reading import ReadingPlan
 from impasto.options import InstantOptions
 from impasto.recipes import instant_painter
 from impasto.recipes.instant import BROADEST, style_parts, working_size
@@ -19,7 +20,7 @@ from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended, 
 from impasto.recipes.masking import NO_MASKS, MaskSources
 from impasto.recipes.pastiche import recorded
 from impasto.recipes.starts import Style
-from impasto.recipes.streaming import Job, Paint, Parts, Size, tile_px, tiles_px
+from impasto.recipes.streaming import Job, Paint, Parts, Size, predicted_bytes, tile_px, tiles_px
 from impasto.runtime.rasters import FileRaster, MemoryRaster, Raster
 from impasto.runtime.tiling import Place
 from impasto.runtime.torch_state import in_known_state
@@ -34,11 +35,6 @@ def unsupported(options: InstantOptions, masks: MaskSources) -> str:
     if options.color != "style" or options.color_proof:
         return f"--color {options.color}" if options.color != "style" else "--color-proof"
     return "--strength 0" if options.strength == 0 else ""
-
-
-def planned_size(size: Size, options: InstantOptions) -> Size:
-    """Return the (height, width) of the result for a photo of a size."""
-    return fitted_size(size, options.size) if 0 < options.size < max(size) else size
 
 
 def job_of(
@@ -56,7 +52,7 @@ def job_of(
         ShapeError: a picture is too small.
     """
     check_inputs(styles, options)
-    size = planned_size(photo.size, options)
+    size = reduced_size(photo.size, options.size)
     check_side(photo.name, size)
     working = working_size(size, options)
     record = recorded("instant", photo, styles, painter.run) | {
@@ -70,10 +66,12 @@ def job_of(
     return Job(photo, output, size, working, bits, record, tuple(tiled), px[last], total_px)
 
 
-def predicted_working_bytes() -> int:
-    """Predict the memory of the networks, for the largest part that is painted at a time."""
-    side = instant_painter.TILE_PX + 2 * instant_painter.HALO_PX
-    return predicted_memory((1, max(side * side, instant_painter.LARGEST_WHOLE_PX)))
+def predicted_working_bytes(size: Size, options: InstantOptions) -> int:
+    """Predict the memory of the networks for a result of a size, for the largest part that is painted at a time."""
+    side, most = instant_painter.TILE_PX + 2 * instant_painter.HALO_PX, instant_painter.LARGEST_WHOLE_PX
+    *smaller, last = painted_sizes(working_size(size, options), fast=options.fast)
+    whole = (math.prod(each) for each in smaller if math.prod(each) <= most)
+    return predicted_memory((1, max(min(side, last[0]) * min(side, last[1]), *whole, 0)))
 
 
 def code_of(styles: Sequence[Style], painter: InstantPainter, options: InstantOptions) -> StyleCode:
@@ -151,7 +149,8 @@ def _kept(parts: Parts) -> Raster | None:
     return parts.raster(name, (height, width), "float32")
 
 
-def memory_of(size: Size, options: InstantOptions) -> int:
-    """Predict the memory of painting a photo of a size in memory, with the photo."""
-    planned = planned_size(size, options)
-    return 12 * math.prod(planned) + predicted_memory(planned, is_colored=options.color != "style")
+def memory_of(photo: ReadingPlan, options: InstantOptions) -> tuple[int, int]:
+    """Predict the memory of painting a photo: in memory, with the photo, and from disk."""
+    size = reduced_size(photo.size, options.size)
+    in_memory = 12 * math.prod(photo.read_size) + predicted_memory(size, is_colored=options.color != "style")
+    return in_memory, predicted_bytes(predicted_working_bytes(size, options), max(photo.size[1], size[1]))

@@ -25,6 +25,7 @@ from impasto.errors import ImageFileError, ResourceError
 from impasto.images import MAX_PIXELS
 from impasto.images.large import LargePicture
 from impasto.images.picture import Array, levels
+from impasto.images.reading import ReadingPlan
 from impasto.images.tiled_tiff import write_tiled
 from impasto.options import Run
 from impasto.recipes.checks import MemoryLimit
@@ -39,8 +40,6 @@ Size = tuple[int, int]
 Phase = Literal["reading", "painting", "writing"]
 
 _SUFFIX, _STATE = ".impasto-parts", "state.json"
-_BYTES_OF_A_READ_PIXEL, _BYTES_OF_A_REDUCED_PIXEL = 26, 9
-"""Memory that reading a picture as a whole takes; see :mod:`impasto.images.files`."""
 _TIMED_SHARE = 0.01
 """Share of the work after which the remaining time is estimated; the small sizes before take longer per pixel."""
 _BYTES_OF_A_COLUMN = 256 * 12 * 6
@@ -303,26 +302,35 @@ def tiles_px(size: Size, tile: int, halo: int) -> int:
 # ---------------------------------------------------------------------------------------------------- before
 
 
-def reason_to_stream(size: Size, painted_bytes: int, run: Run, *, is_reduced: bool) -> str:
-    """Return why a photo must be painted from disk; empty if it can be painted in memory.
+def reason_to_stream(name: str, photo: ReadingPlan, painted_bytes: int, from_disk_bytes: int, run: Run) -> str:
+    """Return why a photo must be painted from disk; empty if it is painted in memory.
 
     It is painted from disk if reading or painting it in memory would take more than ``--max-memory`` (by default, the free
-    memory), or if it has more than 300 megapixels.
+    memory) and more than painting from disk, or if it has more than 300 megapixels.
 
     Args:
-        size: (height, width) of the photo.
+        name: the name of the photo.
+        photo: how it is read in memory.
         painted_bytes: the memory of painting it in memory, with the photo.
+        from_disk_bytes: what :func:`predicted_bytes` returns.
         run: the memory limit.
-        is_reduced: whether the photo is reduced while it is read.
+
+    Raises:
+        ResourceError: painting would take more than ``--max-memory``, both in memory and from disk.
     """
-    pixels, limit = math.prod(size), MemoryLimit.of(run, torch.device("cpu"))
+    pixels, limit = math.prod(photo.size), MemoryLimit.of(run, torch.device("cpu"))
     if pixels > MAX_PIXELS:
         return f"{pixels / 1e6:,.0f} megapixels are more than the {MAX_PIXELS / 1e6:,.0f} that can be painted in memory"
-    reading = (_BYTES_OF_A_REDUCED_PIXEL if is_reduced else _BYTES_OF_A_READ_PIXEL) * pixels
-    needed = limit.used + max(reading, painted_bytes)
+    needed = limit.used + max(photo.peak_bytes, painted_bytes)
     if needed <= limit.used + limit.most:
         return ""
-    return f"painting in memory needs {needed / 2**30:.1f} GiB, and {limit.source}"
+    if from_disk_bytes < needed:
+        return f"painting in memory needs {_in_gib(needed)}, and {limit.source}"
+    if run.max_memory:
+        raise ResourceError(
+            f"painting '{name}' needs {_in_gib(needed)}, and {limit.source}; increase --max-memory, or use a smaller --size"
+        )
+    return ""  # the checks of painting in memory name a size that fits
 
 
 def predicted_bytes(working_bytes: int, widest_px: int) -> int:
@@ -344,12 +352,17 @@ def check_room(job: Job, parts: Parts, needed_bytes: int, run: Run) -> None:
     limit = MemoryLimit.of(run, torch.device("cpu"))
     if needed_bytes > limit.used + limit.most:
         raise ResourceError(
-            f"painting '{job.photo.name}' from disk needs about {needed_bytes / 2**30:.1f} GiB of memory and {limit.source}; "
+            f"painting '{job.photo.name}' from disk needs about {_in_gib(needed_bytes)} of memory and {limit.source}; "
             "increase --max-memory, or close other programs"
         )
     free, wanted = shutil.disk_usage(parts.folder).free, job.disk_bytes - parts.used_bytes
     if wanted > free:
         raise ResourceError(
-            f"painting '{job.photo.name}' from disk needs {wanted / 2**30:.1f} GiB in '{parts.folder.parent}' and "
+            f"painting '{job.photo.name}' from disk needs {_in_gib(wanted)} in '{parts.folder.parent}' and "
             f"{free / 2**30:.1f} GiB are free; free some space, or choose another folder for --output"
         )
+
+
+def _in_gib(count: float) -> str:
+    """Return a needed number of bytes in words, rounded up, so that it never looks like a smaller limit."""
+    return f"{math.ceil(10 * count / 2**30) / 10:.1f} GiB"
