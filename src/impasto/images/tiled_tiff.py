@@ -1,12 +1,10 @@
 """Write tiled TIFF files row by row, so that large pictures never have to fit into memory."""
 
 import os
-import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -18,8 +16,7 @@ from impasto.images import tiffs, xmp
 from impasto.images.colors import srgb_profile
 from impasto.images.metadata import Metadata, without_place
 from impasto.images.picture import Array
-from impasto.images.writing import cannot_write, target_of
-from impasto.runtime.atomic import replacing
+from impasto.images.writing import new_file
 
 TILE_PX = 256
 _LARGEST_CLASSIC_BYTES = 4_000_000_000
@@ -66,19 +63,8 @@ def write_tiled(
     metadata = metadata if keep_gps else without_place(metadata)
     if record is not None:
         metadata = replace(metadata, xmp=xmp.with_record(metadata.xmp, record))
-    target = target_of(path)
-    try:
-        with replacing(target) as part:
-            with part.open("xb") as file:
-                _write(file, size, rows, metadata)
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(OSError):  # there may be no old file
-                shutil.copymode(target, part)
-    except OSError as error:
-        if isinstance(error, ImageFileError):
-            raise
-        raise cannot_write(path, error) from error
+    with new_file(path) as file:
+        _write(file, size, rows, metadata)
 
 
 def _write(file: BinaryIO, size: tuple[int, int], rows: Iterable[Array], metadata: Metadata) -> None:
