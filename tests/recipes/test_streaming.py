@@ -14,7 +14,7 @@ import torch
 
 from impasto import images
 from impasto.errors import ImageFileError, ResourceError
-from impasto.images import MAX_PIXELS
+from impasto.images import MAX_PIXELS, tiled_tiff
 from impasto.images.reading import ReadingPlan
 from impasto.options import InstantOptions, Run
 from impasto.options.brush import BrushOptions
@@ -212,6 +212,28 @@ def test_a_brush_paints_from_disk_as_in_memory(photo: Path, given: dict[str, Any
     assert float((found - expected).abs().max()) <= most
     assert float((found - images.resize(images.read(photo).image, job.size)).abs().mean()) > 0.01
     assert images.read_record(job.output) == json.loads(json.dumps(job.record))
+
+
+def test_only_the_folder_contains_unfinished_files(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    painter, options = BrushPainter(_brush(photo), EXACT, "torch"), BrushOptions()
+    (photo.parent / "elsewhere").mkdir()
+    (photo.parent / "out.tif").symlink_to(photo.parent / "elsewhere" / "result.tif")
+    job = brush_streaming.job_of(open_large(photo), painter, options, photo.with_name("out.tif"), 8)
+    found, real = [], tiled_tiff._deflated
+
+    def deflated(tile: Any) -> bytes:
+        found.append([each.relative_to(photo.parent).as_posix() for each in photo.parent.rglob(".impasto-*.part")])
+        return real(tile)
+
+    monkeypatch.setattr(tiled_tiff, "_deflated", deflated)
+    for _ in paint_from_disk(job, brush_streaming.painting_of(painter, options), Parts(job)):
+        pass
+    assert {len(each) for each in found} == {1}
+    assert found[0][0].startswith("elsewhere/result.tif.impasto-parts/.impasto-")
+    assert [each.name for each in (photo.parent / "elsewhere").iterdir()] == ["result.tif"]
+    Parts(job).raster(".impasto-0.part", (1, 1), "uint8")  # a run was killed while it wrote the result
+    Parts(job)
+    assert [each.name for each in folder_of(job.output).iterdir()] == ["state.json"]
 
 
 def _brush(photo: Path) -> Path:

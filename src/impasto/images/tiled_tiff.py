@@ -26,7 +26,7 @@ _LONG8 = 16
 SUFFIXES = (".tif", ".tiff")
 
 
-def write_tiled(
+def write_tiled(  # noqa: PLR0913  (the settings of impasto.images.write)
     path: str | os.PathLike[str],
     size: tuple[int, int],
     rows: Iterable[Array],
@@ -34,6 +34,7 @@ def write_tiled(
     metadata: Metadata | None = None,
     record: Mapping[str, object] | None = None,
     keep_gps: bool = False,
+    folder: Path | None = None,
 ) -> None:
     """Save a picture as a TIFF of deflated tiles, tagged as sRGB; the file is written atomically.
 
@@ -44,6 +45,7 @@ def write_tiled(
         metadata: metadata to write into the file.
         record: record of the run that made the picture.
         keep_gps: whether to keep the location of the photo in the metadata.
+        folder: where the file is until it is complete, on the same file system; by default, its own folder.
 
     Raises:
         ImageFileError: the suffix is not that of a TIFF, the folder is missing, or the disk is full.
@@ -63,7 +65,7 @@ def write_tiled(
     metadata = metadata if keep_gps else without_place(metadata)
     if record is not None:
         metadata = replace(metadata, xmp=xmp.with_record(metadata.xmp, record))
-    with new_file(path) as file:
+    with new_file(path, folder) as file:
         _write(file, size, rows, metadata)
 
 

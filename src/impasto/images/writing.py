@@ -339,17 +339,21 @@ def _tiff(
 
 
 @contextmanager
-def new_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Yield a new file in the same folder. At the end of the block, flush it to disk, and replace the file at ``path`` with it.
+def new_file(path: str | os.PathLike[str], folder: Path | None = None) -> Iterator[BinaryIO]:
+    """Yield a new file. At the end of the block, flush it to disk, and replace the file at ``path`` with it.
 
     If the block fails, the new file is deleted.
+
+    Args:
+        path: the file to write.
+        folder: see :func:`impasto.runtime.atomic.replacing`.
 
     Raises:
         ImageFileError: the folder is missing, or the disk is full.
     """
     target = _target_of(path)
     try:
-        with replacing(target) as part:
+        with replacing(target, folder) as part:
             with part.open("xb") as file:
                 yield file
                 file.flush()

@@ -12,6 +12,7 @@ can be continued.
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -194,12 +195,13 @@ def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def folder_of(output: Path) -> Path:
-    """Return the folder with the parts of a picture.
+    """Return the folder with the parts of a picture, next to the output; for a link, next to the file that it refers to.
 
     Example:
         >>> folder_of(Path("out/wall.tif")).name
         'wall.tif.impasto-parts'
     """
+    output = Path(os.path.realpath(output)) if output.is_symlink() else output
     return output.with_name(file_name(output.name, _SUFFIX))
 
 
@@ -240,7 +242,8 @@ def paint_from_disk(job: Job, paint: Paint, parts: Parts, *, keep_gps: bool = Fa
         yield Progress("painting", 1 - max(0, left) / job.total_px, parts.rows, seconds_now() - started, seconds_left)
     yield Progress("writing", 0.0, job.working[0], seconds_now() - started, copied - started)
     rows = _finished(job, result)
-    write_tiled(job.output, job.size, rows, metadata=job.photo.metadata, record=job.record, keep_gps=keep_gps)
+    metadata, record = job.photo.metadata, job.record
+    write_tiled(job.output, job.size, rows, metadata=metadata, record=record, keep_gps=keep_gps, folder=parts.folder)
     parts.delete()
     yield Progress("writing", 1.0, job.working[0], seconds_now() - started, 0.0)
 
