@@ -76,7 +76,7 @@ def in_memory(photo: Path, *styles: images.Picture, **given: Any) -> torch.Tenso
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
-    [{}, {"fast": True, "strength": 0.5}, {"stroke": 3.0}, {"size": 150}],
+    [{}, {"fast": True, "strength": 0.5}, {"stroke": 3.0}, {"size": 150}, {"size": 60}],
     ids=lambda given: " ".join(given) or "defaults",
 )
 def test_painting_from_disk_gives_the_picture_that_is_painted_in_memory(photo: Path, given: dict[str, Any]) -> None:
