@@ -4,6 +4,7 @@ import os
 import struct
 import sys
 import tempfile
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -93,6 +94,18 @@ P3_RED, P3_GREEN = (0.917488, 0.200287, 0.138561), (0.458402, 0.985265, 0.298295
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_a_record_is_read_without_the_pixels(name: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
+    images.write(tmp_path / name, images.read(pixels), record={"seed": 7}, quality=100)
+    tracemalloc.start()
+    try:
+        assert images.read_record(tmp_path / name) == {"seed": 7}
+        assert tracemalloc.get_traced_memory()[1] < (tmp_path / name).stat().st_size / 3
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_plan_of_reading_is_that_of_reading(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_unsupported_pictures_are_one_sentence(tmp_path: Path) -> None:
     assert "is in Lab colors, which cannot be painted from disk; save it in gray or RGB" in refused("lab.tif")
     assert "is a TIFF that cannot be painted from disk; save it in gray or RGB" in refused("deep.tif")
     assert "is damaged or truncated" in refused("cut.jpg")
-    assert "cannot be read" in refused("missing.tif")
+    assert "there is no file" in refused("missing.tif")
 
 
 @needs_libvips

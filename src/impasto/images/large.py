@@ -10,16 +10,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
 from impasto.errors import ImageFileError
-from impasto.images import chunks, spaces, tiffs
+from impasto.images import spaces, tiffs
 from impasto.images.colors import deep_color, managed
-from impasto.images.files import check_kind, decoding, kind_of, opened_picture, raw_photo
+from impasto.images.files import decoding, kind_of, opened_file, opened_header, raw_photo
 from impasto.images.metadata import Metadata, turned
 from impasto.images.picture import Array
 from impasto.images.ranges import scaled
@@ -29,7 +29,6 @@ from impasto.images.tagged import space_of
 from impasto.runtime.tiling import Place, spans
 
 _LOADERS = {"TIFF": "tiffload", "PNG": "pngload", "JPEG": "jpegload", "WEBP": "webpload"}
-_HEAD_BYTES = 2**16
 _ROWS = 256
 _ALLOWED = "save it in gray or RGB with 8 or 16 bits"
 ADVICE = "pip install 'impasto[big]'"
@@ -130,26 +129,22 @@ def open_large(path: str | os.PathLike[str]) -> LargePicture:
     """
     path = Path(path)
     name, notes = path.name, list[str]()
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise ImageFileError(f"'{path}' cannot be read ({error.strerror or error}); check its name and permissions") from error
-    with file, decoding(name, notes):
-        head = file.read(_HEAD_BYTES)
-        check_kind(head, name)
+    with opened_file(path) as (file, head), decoding(name, notes):
         kind = kind_of(head) or ""
         if kind not in _LOADERS:
             raise ImageFileError(f"'{name}' is {kind}, which cannot be painted from disk; save it as TIFF, PNG, JPEG or WebP")
         if kind == "TIFF":
             file.seek(0)
             _check_pages(tiffs.pages_in(file), name)
-        opened, head = _described(file, head, name, notes)
+        try:
+            opened, head = opened_header(file, head, name, notes)
+        except SyntaxError as error:  # Pillow supports the format, but not this variant
+            raise ImageFileError(f"'{name}' is a {kind} that cannot be painted from disk; {_ALLOWED}") from error
         if opened.mode == "LAB":
             raise ImageFileError(f"'{name}' is in Lab colors, which cannot be painted from disk; {_ALLOWED}")
-        if kind != "PNG":
-            note_frames(opened, notes)
+        note_frames(opened, notes)
         orientation, metadata = turned(opened, notes)
-        space = None if opened.mode in ("CMYK", "LAB") else space_of(opened, head, notes)
+        space = None if opened.mode == "CMYK" else space_of(opened, head, notes)
         profile = None if space else opened.info.get("icc_profile")
         stored = _opened(path)
         channels = stored.bands - bool(stored.hasalpha())
@@ -196,19 +191,6 @@ def _opened(path: Path) -> Any:
         kind = kind_of(file.read(4096)) or ""
     load = getattr(_libvips().Image, _LOADERS[kind])
     return load(str(path), access="sequential", fail_on="truncated")
-
-
-def _described(file: BinaryIO, head: bytes, name: str, notes: list[str]) -> tuple[PIL.Image.Image, bytes]:
-    """Open a file with Pillow, for everything but its pixels. Return it, and its first bytes up to the pixels."""
-    kind = kind_of(head) or ""
-    if kind == "PNG":  # Pillow decodes the whole picture to find metadata behind the pixels
-        head = chunks.readable(chunks.in_miniature(file), notes)
-        return opened_picture(head, name), head
-    file.seek(0)
-    try:
-        return PIL.Image.OPEN[kind][0](file, ""), head
-    except SyntaxError as error:  # Pillow supports the format, but not this variant
-        raise ImageFileError(f"'{name}' is a {kind} that cannot be painted from disk; {_ALLOWED}") from error
 
 
 def _check_pages(pages: list[tiffs.Page], name: str) -> None:

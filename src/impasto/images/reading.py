@@ -24,6 +24,8 @@ from impasto.images.files import (
     decoding,
     header_of,
     kind_of,
+    opened_file,
+    opened_header,
     opened_picture,
     raw_photo,
 )
@@ -142,9 +144,9 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, object] | None:
     Raises:
         ImageFileError: the file is missing or not a picture, or its record is damaged.
     """
-    data, name = contents(path)
-    with decoding(name, []):
-        opened = opened_picture(chunks.readable(data, []) if kind_of(data) == "PNG" else data, name)
+    name = os.path.basename(path)
+    with opened_file(path) as (file, head), decoding(name, []):
+        opened, _ = opened_header(file, head, name, [])
         text = opened.info.get("impasto") or xmp.record_in(as_bytes(opened.info.get("xmp")))
     if not text:
         return None
