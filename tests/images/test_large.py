@@ -167,6 +167,10 @@ def test_unsupported_pictures_are_one_sentence(tmp_path: Path) -> None:
     PIL.Image.fromarray(noise(400, 300)).save(tmp_path / "cut.jpg")
     tifffile.imwrite(tmp_path / "lab.tif", noise(40, 30), photometric="cielab")
     tifffile.imwrite(tmp_path / "deep.tif", noise(40, 30, 2, np.uint16), photometric="minisblack", extrasamples=["unassalpha"])
+    PIL.Image.fromarray(noise(400, 300)).save(tmp_path / "hole.tif", compression="tiff_lzw")
+    data = bytearray((tmp_path / "hole.tif").read_bytes())
+    data[100_000:110_000] = bytes(10_000)
+    (tmp_path / "hole.tif").write_bytes(data)
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:20_000])
     assert "has transparent pixels" in refused("clear.png")
     assert "is BMP, which cannot be painted from disk" in refused("a.bmp")
@@ -174,6 +178,7 @@ def test_unsupported_pictures_are_one_sentence(tmp_path: Path) -> None:
     assert "is in Lab colors, which cannot be painted from disk; save it in gray or RGB" in refused("lab.tif")
     assert "is a TIFF that cannot be painted from disk; save it in gray or RGB" in refused("deep.tif")
     assert "is damaged or truncated" in refused("cut.jpg")
+    assert "is damaged or truncated" in refused("hole.tif")
     assert "there is no file" in refused("missing.tif")
 
 

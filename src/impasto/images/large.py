@@ -190,7 +190,7 @@ def _opened(path: Path) -> Any:
     with path.open("rb") as file:
         kind = kind_of(file.read(4096)) or ""
     load = getattr(_libvips().Image, _LOADERS[kind])
-    return load(str(path), access="sequential", fail_on="truncated")
+    return load(str(path), access="sequential", fail_on="error")
 
 
 def _check_pages(pages: list[tiffs.Page], name: str) -> None:
