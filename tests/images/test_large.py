@@ -62,6 +62,16 @@ def test_strips_are_upright_and_have_the_metadata_of_the_usual_reader(orientatio
 
 
 @needs_libvips
+@pytest.mark.parametrize(("orientation", "widest_px"), [(1, 70), (3, 70), (6, 300)])
+def test_the_widest_row_is_in_the_file_or_upright(orientation: int, widest_px: int, tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    for pixels in (noise(300, 70), noise(70, 300)) if orientation == 6 else (noise(300, 70),):
+        PIL.Image.fromarray(pixels).save(tmp_path / "photo.tif", exif=exif)
+        assert open_large(tmp_path / "photo.tif").widest_px == widest_px
+
+
+@needs_libvips
 @pytest.mark.parametrize(
     ("mode", "name", "options"),
     [

@@ -282,6 +282,9 @@ def test_small_photos_need_as_much_memory_from_disk_as_in_memory(photo: Path, mo
             brush_streaming.memory_of(found, painter, BrushOptions()),
         ):
             assert from_disk - used == pytest.approx(in_memory, rel=0.5)
+    large = (20_000, 20_000)
+    statistics = brush.predicted_memory(painter.network, brush.statistics_size(large), BrushOptions())
+    assert brush_streaming.predicted_working_bytes(large, painter, BrushOptions()) >= statistics
     reduced = ReadingPlan((20_000, 20_000), (1000, 1000), 0)
     for in_memory, _ in (
         instant_streaming.memory_of(reduced, InstantOptions(size=1000)),
