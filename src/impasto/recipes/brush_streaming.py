@@ -65,8 +65,7 @@ def painting_of(painter: BrushPainter, options: BrushOptions) -> Paint:
         width = content.size[1]
         for place in painted_between(content, result, blended, brush.TILE_PX, halo_px, parts.rows):
             if place.left + place.width == width:
-                result.flush()
-                parts.save("painted", rows=place.top + place.height)
+                parts.save_rows(result, place.top + place.height)
             yield tile_px(place, content.size, halo_px)
 
     return paint

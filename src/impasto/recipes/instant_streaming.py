@@ -59,8 +59,10 @@ def job_of(
         "network": {"name": "instant", "sha256": painter.network.sha256},
         "options": asdict(options),
     }
+    if _is_whole(working):
+        return Job(photo, output, size, working, bits, record, (), math.prod(working), math.prod(working))
     *smaller, last = painted_sizes(working, fast=options.fast)
-    tiled = [each for each in smaller if math.prod(each) > instant_painter.LARGEST_WHOLE_PX]
+    tiled = [each for each in smaller if not _is_whole(each)]
     px = {each: tiles_px(each, instant_painter.TILE_PX, instant_painter.HALO_PX) for each in (*tiled, last)}
     total_px = sum(px.get(each, math.prod(each)) for each in (*smaller, last))
     return Job(photo, output, size, working, bits, record, tuple(tiled), px[last], total_px)
@@ -68,10 +70,11 @@ def job_of(
 
 def predicted_working_bytes(size: Size, options: InstantOptions) -> int:
     """Predict the memory of the networks for a result of a size, for the largest part that is painted at a time."""
-    side, most = instant_painter.TILE_PX + 2 * instant_painter.HALO_PX, instant_painter.LARGEST_WHOLE_PX
-    *smaller, last = painted_sizes(working_size(size, options), fast=options.fast)
-    whole = (math.prod(each) for each in smaller if math.prod(each) <= most)
-    return predicted_memory((1, max(min(side, last[0]) * min(side, last[1]), *whole, 0)))
+    working, side = working_size(size, options), instant_painter.TILE_PX + 2 * instant_painter.HALO_PX
+    if _is_whole(working):
+        return predicted_memory(working)
+    tile = min(side, working[0]) * min(side, working[1])
+    return predicted_memory((1, max(tile, *map(math.prod, filter(_is_whole, painted_sizes(working, fast=options.fast))), 0)))
 
 
 def code_of(styles: Sequence[Style], painter: InstantPainter, options: InstantOptions) -> StyleCode:
@@ -86,6 +89,13 @@ def painting_of(painter: InstantPainter, code: StyleCode, options: InstantOption
     @in_known_state
     @torch.no_grad()
     def paint(content: Raster, result: FileRaster, parts: Parts) -> Iterator[int]:
+        if _is_whole(content.size):
+            if not parts.rows:
+                whole = Place(0, 0, *content.size)
+                result.write(whole, painter.paint(content.read(whole), code, strength=options.strength, fast=options.fast))
+                parts.save_rows(result, whole.height)
+                yield math.prod(content.size)
+            return
         painting = painter.painting(content.size, code, options.strength)
         if "rows" in parts.state:
             before = _kept(parts)
@@ -110,16 +120,19 @@ def painting_of(painter: InstantPainter, code: StyleCode, options: InstantOption
         width = content.size[1]
         for place in painting.last(content, result, before, parts.rows):
             if place.left + place.width == width:
-                result.flush()
-                parts.save("painted", rows=place.top + place.height)
+                parts.save_rows(result, place.top + place.height)
             yield tile_px(place, content.size, instant_painter.HALO_PX)
 
     return paint
 
 
 def _px(place: Place, size: Size) -> int:
-    is_whole = math.prod(size) <= instant_painter.LARGEST_WHOLE_PX
-    return math.prod(size) if is_whole else tile_px(place, size, instant_painter.HALO_PX)
+    return math.prod(size) if _is_whole(size) else tile_px(place, size, instant_painter.HALO_PX)
+
+
+def _is_whole(size: Size) -> bool:
+    """Return whether pictures of a size are painted whole, as in memory."""
+    return math.prod(size) <= instant_painter.LARGEST_WHOLE_PX
 
 
 def _keep(before: Raster | None, owner: torch.Tensor | None, parts: Parts) -> Raster | None:

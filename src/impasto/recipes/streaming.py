@@ -168,6 +168,11 @@ class Parts:
         for name in unused:
             (self.folder / name).unlink(missing_ok=True)
 
+    def save_rows(self, result: FileRaster, rows: int) -> None:
+        """Save that the result is painted down to a row."""
+        result.flush()
+        self.save(result.path.name, rows=rows)
+
     def delete(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -139,7 +139,6 @@ function showPhotos() {
 // ------------------------------------------------------------------------------------------------ training
 
 async function begin() {
-  if (start.hasAttribute('aria-busy')) return; // a double click
   clearAll();
   set(start, 'aria-busy', 'true');
   const own = $('#training-own').checked ? { photos } : {};
@@ -236,7 +235,6 @@ async function paint() {
     $('#photo-file').click();
     return;
   }
-  if (apply.hasAttribute('aria-busy')) return;
   clearError(applyError);
   set(apply, 'aria-busy', 'true');
   try {
