@@ -11,7 +11,7 @@ from impasto.batch.work import Settings
 from impasto.encoders import load_encoder
 from impasto.encoders.precision import choose_arithmetic, choose_device
 from impasto.errors import ImpastoError, ResourceError
-from impasto.images import fitted_size
+from impasto.images import fitted_size, reduced_size
 from impasto.images.files import size_in_header
 from impasto.networks.brush_files import load_brush
 from impasto.networks.compiled import has_openvino
@@ -116,7 +116,7 @@ class _Prediction:
         options = pair.options
         if isinstance(options, PaintOptions):
             return self._paint(size, options)
-        fitted = fitted_size(size, options.size) if 0 < options.size < max(size) else size
+        fitted = reduced_size(size, options.size)
         if isinstance(options, BrushOptions):
             return brush.predicted_memory(self._brush(pair.style), fitted, options)
         one_pass = instant_checks.predicted_memory(fitted, is_colored=options.color != "style")
