@@ -255,8 +255,8 @@ def test_errors_of_painting_are_reported_and_not_tried_again() -> None:
 
 
 REFUSED = {
-    "--workers 2": "--workers is for --ray alone",
-    "--gpus 1": "--gpus is for --ray alone",
+    "--workers 2": "--workers needs --ray",
+    "--gpus 1": "--gpus needs --ray",
     "--ray somewhere": "--ray is 'somewhere'; it must be local, auto or ray://HOST:PORT",
     "--ray ray://127.0.0.1:1": "there is no Ray cluster at ray://127.0.0.1:1 (",
     "--ray local --device cuda": "--device cuda with --ray needs a GPU for each worker",
