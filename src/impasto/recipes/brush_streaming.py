@@ -29,7 +29,7 @@ def unsupported(options: BrushOptions) -> str:
 
 
 def planned_size(size: Size, options: BrushOptions) -> Size:
-    """Return the (height, width) of the result for a photo of a size."""
+    """Return the (height, width) of the result for a photo of the given size."""
     return fitted_size(size, options.size) if 0 < options.size < max(size) else size
 
 
@@ -46,7 +46,7 @@ def job_of(photo: LargePicture, painter: BrushPainter, options: BrushOptions, ou
 
 
 def predicted_working_bytes(painter: BrushPainter) -> int:
-    """Predict the memory of the network, for the largest part that is painted at a time."""
+    """Predict the memory of the network for the largest part that it paints at once."""
     side = brush.TILE_PX + 2 * painter.network.halo_px
     return predicted_memory(painter.network, (side, side), BrushOptions())
 
@@ -74,5 +74,5 @@ def painting_of(painter: BrushPainter, options: BrushOptions) -> Paint:
 
 
 def memory_of(size: Size, painter: BrushPainter, options: BrushOptions) -> int:
-    """Predict the memory of painting a photo of a size in memory, with the photo."""
+    """Predict the memory needed to paint a photo of the given size in memory, including the photo itself."""
     return 12 * math.prod(size) + predicted_memory(painter.network, planned_size(size, options), options)

@@ -38,7 +38,7 @@ def unsupported(options: InstantOptions, masks: MaskSources) -> str:
 
 
 def planned_size(size: Size, options: InstantOptions) -> Size:
-    """Return the (height, width) of the result for a photo of a size."""
+    """Return the (height, width) of the result for a photo of the given size."""
     return fitted_size(size, options.size) if 0 < options.size < max(size) else size
 
 
@@ -75,7 +75,7 @@ def job_of(
 
 
 def predicted_working_bytes() -> int:
-    """Predict the memory of the networks, for the largest part that is painted at a time."""
+    """Predict the memory of the networks for the largest part that they paint at once."""
     side = instant_painter.TILE_PX + 2 * instant_painter.HALO_PX
     return predicted_memory((1, max(side * side, instant_painter.LARGEST_WHOLE_PX)))
 
@@ -129,7 +129,7 @@ def _px(place: Place, size: Size) -> int:
 
 
 def _keep(before: Raster | None, owner: torch.Tensor | None, parts: Parts) -> Raster | None:
-    """Keep the picture of the last but one size, for a run that continues this one."""
+    """Keep the picture of the next-to-last size, for a run that continues this one."""
     if before is None:
         parts.save(rows=0, before=None)
         return None
@@ -156,6 +156,6 @@ def _kept(parts: Parts) -> Raster | None:
 
 
 def memory_of(size: Size, options: InstantOptions) -> int:
-    """Predict the memory of painting a photo of a size in memory, with the photo."""
+    """Predict the memory needed to paint a photo of the given size in memory, including the photo itself."""
     planned = planned_size(size, options)
     return 12 * math.prod(planned) + predicted_memory(planned, is_colored=options.color != "style")
