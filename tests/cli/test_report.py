@@ -74,7 +74,7 @@ def test_the_report_flag_measures_the_painting(capsys: Capture, command: tuple[s
         (("photo.png", "picture.png"), "content, style or result is missing"),
         (("photo.png", "picture.png", "none.png"), "there is no file 'none.png'"),
         (("photo.png", "nobody", "result.png"), "'nobody'"),
-        (("photo.png", "picture.png", "picture.png"), "another aspect ratio"),
+        (("photo.png", "picture.png", "picture.png"), "aspect ratios must be similar"),
         (("photo.png", "picture.png", "result.png", "-o", "photo.png"), "would overwrite an input"),
         (("photo.png", "picture.png", "result.png", "-o", "sheet.xyz"), "cannot be written as a picture"),
     ],

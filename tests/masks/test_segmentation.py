@@ -210,7 +210,7 @@ def test_a_photo_of_one_color_raises_no_error(name: str) -> None:
         ("skni", "'auto:skni' is not known; did you mean 'skin'"),
         ("region-9", "'auto:region-9' does not exist; give a number from 1 to 5"),
         ("region-0", "'auto:region-0' does not exist"),
-        ("region-1-of-99", "of 2 to 24 regions"),
+        ("region-1-of-99", "a photo has 2 to 24 regions"),
     ],
 )
 def test_an_unknown_region_is_refused(name: str, sentence: str) -> None:

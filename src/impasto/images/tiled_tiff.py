@@ -20,7 +20,7 @@ from impasto.images.writing import new_file
 
 TILE_PX = 256
 _LARGEST_CLASSIC_BYTES = 4_000_000_000
-"""Larger files are BigTIFF. This is compared with the size before compression, plus a tenth."""
+"""Larger files are BigTIFF. The size before compression, plus a tenth, is compared with this limit."""
 _LEVEL = 6
 _LONG8 = 16
 SUFFIXES = (".tif", ".tiff")

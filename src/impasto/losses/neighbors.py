@@ -260,8 +260,8 @@ class PaletteLoss(Loss):
         target: the style's feature vectors by layer.
         heads: affine maps to the channels of the target.
         generator: random generator for the grid offset.
-        style: (height, width), for each part of the picture, the index of the style picture in which its neighbors are
-            searched; None: neighbors are searched in all style pictures.
+        style: for each part of the picture, the index of the only style picture to search for neighbors, (height, width);
+            None: all style pictures are searched.
         positions: maximum number of positions per layer.
 
     Source:

@@ -158,10 +158,10 @@ class KeptPhotoLoss(Loss):
 
 @dataclass(frozen=True)
 class TemporalLoss(KeptPhotoLoss):
-    """Mean squared difference from earlier results of a clip, moved to this frame.
+    """Mean squared difference from earlier results of a clip, moved along the optical flow to this frame.
 
     Args:
-        target: the moved results, (1, 3, height, width).
+        target: the earlier results, moved to this frame, (1, 3, height, width).
         mask: (1, 1, height, width) in [0, 1]; 0 where the pixel is hidden in all earlier frames.
 
     Example:
@@ -216,7 +216,7 @@ _STRIP_ROWS, _STRIP_HALO, _LARGEST_WHOLE_PX = 512, 8, 2**24
 
 
 def flatness_sparingly(image: Image) -> Tensor:
-    """Measure :func:`flatness`; in a large picture, in strips, and in float16."""
+    """Measure :func:`flatness`; process a large picture in strips, and store its result in float16."""
     height, width = image.shape[-2:]
     if height * width <= _LARGEST_WHOLE_PX:
         return flatness(image)

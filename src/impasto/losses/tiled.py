@@ -2,9 +2,9 @@
 
 Each loss is written as a function of a *summary*: a vector that is the sum of contributions of tiles. For a mean over positions
 with a fixed target, the summary is the loss itself, so its gradient can be computed tile by tile at once. For a loss on
-statistics, a first pass over the tiles adds up the statistics, and a second pass back-propagates each tile through the
-derivative of the loss with respect to them. Both are exact, because a tile contributes only the positions inside it, and its
-halo contains everything that these positions depend on.
+statistics, a first pass over the tiles adds up the statistics and computes the derivative of the loss with respect to the
+statistics; a second pass back-propagates this derivative through each tile. Both methods are exact, because a tile contributes
+only the positions inside it, and its halo contains everything that these positions depend on.
 """
 
 import math
@@ -94,7 +94,7 @@ def can_be_tiled(objective: Objective) -> bool:
 
 
 def halo_of(layers: Iterable[str], all_layers: Sequence[str]) -> int:
-    """Return the width of the halo for features of the given layers, in pixels: a multiple of the distance of tile origins.
+    """Return the width of the halo for features of the given layers, in pixels: a multiple of the spacing of tile origins.
 
     Example:
         >>> from impasto.encoders.vgg import LAYERS
@@ -298,7 +298,7 @@ class _Palette:
         return torch.cat([self._sampled(layer, features[layer], tile).flatten() for layer in self.grids])
 
     def _sampled(self, layer: str, features: Tensor, tile: Tile) -> Tensor:
-        """Return the sampled features of a tile in a map of all samples, with zeros elsewhere."""
+        """Return a map of all samples that holds the sampled features of a tile, and zeros elsewhere."""
         grid, stride = self.grids[layer], stride_of(layer)
         inside = tile.inside(features, stride)
         padding, firsts = [], []

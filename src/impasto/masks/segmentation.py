@@ -62,7 +62,7 @@ def find_region(photo: Image, name: str) -> Mask:
     if numbered:
         count, index = int(numbered[2] or REGIONS), int(numbered[1])
         if not (2 <= count <= 24 and 1 <= index <= count):
-            raise OptionError(f"'auto:{name}' does not exist; give a number from 1 to {count}, of 2 to 24 regions")
+            raise OptionError(f"'auto:{name}' does not exist; give a number from 1 to {count}; a photo has 2 to 24 regions")
         masks = color_regions(photo, count)
         return masks[index - 1] if index <= len(masks) else torch.zeros_like(photo[:, :1])
     finders: dict[str, Callable[[Image], Mask]] = {"subject": subject, "background": background, "sky": sky, "skin": skin}

@@ -252,7 +252,10 @@ def report_on(result: Picture, ref: ReferenceDistribution, *, encoder: Vgg | Non
         ShapeError: if the size of the result differs from that of the reference.
     """
     if measured_size(result.size) != ref.size:
-        raise ShapeError(f"result {result.name!r} of {result.size[1]}x{result.size[0]} pixels needs a reference of its size")
+        raise ShapeError(
+            f"result {result.name!r} has {result.size[1]}x{result.size[0]} pixels, but the reference is for another size; "
+            "make a reference for the size of the result"
+        )
     image = resize(result.image.cpu(), ref.size)
     features, own = _seen(image, encoder or slim_encoder())
     values = _style_figures(own, ref) | _content_figures(image, features, ref) | _color_figures(image, ref)
@@ -268,14 +271,14 @@ def check_shape(content: tuple[int, int], result: tuple[int, int]) -> None:
     """
     if min(measured_size(result)) < SMALLEST_SIDE:
         raise ShapeError(
-            f"the result has {result[1]}x{result[0]} pixels; both sides must be at least {SMALLEST_SIDE} when the longer side "
-            f"is at most {EDGE_PX}: enlarge or crop it"
+            f"the result has {result[1]}x{result[0]} pixels; both sides must be at least {SMALLEST_SIDE}, also when "
+            f"the longer side is reduced to {EDGE_PX}: enlarge or crop it"
         )
     stretch = (content[0] / content[1]) / (result[0] / result[1])
     if not 1 / _STRETCH <= stretch <= _STRETCH:
         raise ShapeError(
-            f"the content has {content[1]}x{content[0]} pixels and the result {result[1]}x{result[0]}, another aspect ratio; "
-            "give the photo that the result was painted from"
+            f"the content has {content[1]}x{content[0]} pixels and the result has {result[1]}x{result[0]}; their aspect ratios "
+            "must be similar: give the photo that the result was painted from"
         )
 
 

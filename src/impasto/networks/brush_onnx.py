@@ -28,8 +28,8 @@ _ROWS = {
     "resize": np.array([[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]]),
     "transposed": np.array([[[0, 1, 0], [0, 0, 0]], [[0, 0, 1], [1, 0, 0]]]),
 }
-"""How the 3 rows of a filter for the enlarged picture are summed to the 2 rows of a filter for the small picture: first for the
-odd rows of the enlarged picture, then for the even ones."""
+"""Matrices that sum the 3 rows of a filter for the enlarged picture into the 2 rows of a filter for the small picture. The
+first matrix is for the odd rows of the enlarged picture, the second for the even rows."""
 
 
 @dataclass(frozen=True)

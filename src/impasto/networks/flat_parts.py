@@ -12,7 +12,7 @@ from impasto.tensors import Image, Mask
 _STRONGEST = 0.1
 """Standard deviation of the noise at an amount of 1."""
 _FLAT = 0.03
-"""Parts whose mean over the colors has a smaller local standard deviation are flat."""
+"""A part is flat if the local standard deviation of its gray values (means over the colors) is below this."""
 _WINDOW_PX = 17
 _OCTAVES = ((8, 0.82), (16, 0.41), (4, 0.41))
 """Sizes of the grain in pixels, and their weights."""

@@ -152,7 +152,8 @@ def save_graph(path: str | Path, model: Any, check: Callable[[Path], None] | Non
     Args:
         path: the output file.
         model: the graph, an ``onnx.ModelProto``.
-        check: is called with a temporary file before it replaces ``path``; if it raises, nothing is kept.
+        check: function called with the temporary file before the file replaces ``path``; if the call raises, ``path`` stays
+            as it was.
 
     Raises:
         WeightsError: if the file cannot be written.

@@ -1,7 +1,7 @@
 """The search of :meth:`impasto.features.neighbors.Keys.match` for one style as ONNX nodes.
 
 Maps of positions and queries have the shapes (height, width) and (height, width, directions). The products of queries and keys
-are computed for one row of the map at a time, so memory grows with the width of the photo, not with its area times the keys.
+are computed for one row of the map at a time, so memory is needed for the products of one row, not of all positions.
 """
 
 from dataclasses import dataclass

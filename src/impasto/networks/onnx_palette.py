@@ -21,7 +21,7 @@ def recolored(g: Graph, picture: str, target: Moments, strength: float) -> str:
 
 
 def _palette(g: Graph, rows: str, target: Moments) -> tuple[str, str]:
-    """Return the matrix, (3, 3), and the bias, (3, 1), of the map from the colors in rows, (3, pixels), to those of a style."""
+    """Return the matrix (3, 3) and the bias (3, 1) that map colors to those of a style; ``rows`` is (3, pixels)."""
     rows = g.node("Cast", rows, to=g.DOUBLE)
     mean = g.node("ReduceMean", rows, g.integers(1), keepdims=1)
     centered = g.node("Sub", rows, mean)

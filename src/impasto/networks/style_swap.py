@@ -160,7 +160,7 @@ def decoded(decoder: Decoder, rows: Tensor, position: Tensor, tile: int = TILE) 
         decoder: a decoder on the device of the rows.
         rows: features of the style, see :func:`blocks_of`.
         position: (height, width), style position for each position of the picture.
-        tile: side of a tile, in positions; it changes the memory, not the result.
+        tile: side of a tile, in positions; it affects the memory use, not the result.
     """
     height, width = position.shape
     found = torch.empty(1, 3, CELL_PX * height, CELL_PX * width, device=rows.device)

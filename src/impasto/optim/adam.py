@@ -49,7 +49,7 @@ class Adam:
         plane.addcdiv_(state["exp_avg"], deviation, value=self._factor(state["step"]))
 
     def _factor(self, step: int) -> float:
-        """Return the factor of a step: minus the learning rate, with the correction of the first mean."""
+        """Return the factor of a step: the negative learning rate, with the bias correction of the mean gradient."""
         factor: float = -self.param_groups[0]["lr"] / (1 - self.betas[0] ** step)
         return factor
 

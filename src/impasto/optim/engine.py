@@ -152,7 +152,7 @@ class Step:
 
 
 def _drawn_sparingly(planes: list[Tensor], canvas: Canvas) -> Image:
-    """Draw a large picture. Freed blocks of tiles are smaller than it, so the memory of the process would grow."""
+    """Draw a large picture. It does not fit into the freed blocks of tiles, so they are first returned to the system."""
     return_freed_memory()
     return image_of(planes, canvas)
 
@@ -493,7 +493,7 @@ class Evaluation:
         return total.detach(), {name: float(value) for name, value in losses.items()}
 
     def note(self) -> str:
-        """Return a note after tiles were made smaller, but only once; empty otherwise."""
+        """Return the note that tiles were made smaller, and clear it; return an empty string if there is none."""
         if self.tiled is None:
             return ""
         note, self.tiled.tiling.note = self.tiled.tiling.note, ""

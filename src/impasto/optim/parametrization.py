@@ -126,7 +126,7 @@ class Leaf(NamedTuple):
 
 
 def part_of_image(planes: list[Tensor], canvas: Canvas, window: Window) -> tuple[Image, list[Leaf]]:
-    """Compute a part of :func:`to_image`, differentiable with respect to copies of the parts of the planes that it depends on.
+    """Compute a part of :func:`to_image` from copies of parts of the planes; it is differentiable with respect to the copies.
 
     Args:
         planes: the planes of the whole picture.
@@ -150,7 +150,7 @@ def part_of_image(planes: list[Tensor], canvas: Canvas, window: Window) -> tuple
 
 @torch.no_grad()
 def image_of(planes: list[Tensor], canvas: Canvas, margin: int = 0) -> Image:
-    """Compute :func:`to_image` in strips, clamped to [0, 1], without ``margin`` pixels at each edge; it uses little memory."""
+    """Compute :func:`to_image` in strips to save memory; omit ``margin`` pixels at each edge, and clamp to [0, 1]."""
     height, width = planes[0].shape[-2:]
     image = planes[0].new_empty(planes[0].shape[0], 3, height - 2 * margin, width - 2 * margin)
     for top in range(0, image.shape[-2], _STRIP_ROWS):
@@ -176,7 +176,7 @@ def _from_pyramid(planes: list[Tensor], levels: range, window: Window, leaves: l
 
 
 def _source(small: Tensor, large: Tensor, window: Window) -> tuple[Window, tuple[Side, Side]]:
-    """Return the part of a small plane that a part of a larger one is interpolated from, and how."""
+    """Return the part of a small plane from which to interpolate a part of a larger plane, and the rows and columns to use."""
     rows = Side(small.shape[-2], large.shape[-2], window.top, window.bottom)
     columns = Side(small.shape[-1], large.shape[-1], window.left, window.right)
     return Window(*sources(*rows), *sources(*columns)), (rows, columns)

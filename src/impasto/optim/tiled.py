@@ -192,7 +192,7 @@ class TiledObjective:
 def _of_tile(
     terms: Sequence[TiledTerm], slopes: Sequence[Tensor | None], features: Features, tile: Tile
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return a scalar with the gradient of the objective for a tile, and the parts of the losses that are sums over tiles."""
+    """Return a scalar whose gradient is a tile's part of the whole gradient, and the tile's part of each loss that is a sum."""
     total = torch.zeros((), device=features[PIXELS].device)
     losses: dict[str, float] = {}
     for term, slope in zip(terms, slopes, strict=True):
@@ -206,7 +206,7 @@ def _of_tile(
 
 
 def _add_gradients(planes: Sequence[Tensor], leaves: Sequence[Leaf]) -> None:
-    """Add the gradients of the parts of planes that a tile depends on, its halo included, to those of the planes."""
+    """Add the gradients of the copies that a tile (with its halo) was computed from to the gradients of the planes."""
     for index, window, values in leaves:
         gradient = planes[index].grad
         if gradient is not None and values.grad is not None:

@@ -277,13 +277,13 @@ class TuneOptions:
     """Longer side of each trial in pixels. 0: 192 for paint, 512 for a sheet with instant, 1024 for a search with instant."""
 
     strengths: tuple[float, ...] = (0.4, 0.7, 1.0, 1.3)
-    """Columns of the sheet, each 0 to 1.5."""
+    """Strengths of the style, one per column of the sheet, each 0 to 1.5."""
 
     strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for instant, each 0.25 to 4. A search uses the given value if there is only one, and 1 otherwise."""
+    """Stroke sizes for instant, one per row of the sheet, 0.25 to 4. A search uses the value if there is only one, else 1."""
 
     style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Rows of the sheet for paint, each 0.1 to 4. A search uses the given value if there is only one, and 1 otherwise."""
+    """Style scales for paint, one per row of the sheet, 0.1 to 4. A search uses the value if there is only one, else 1."""
 
     steps: int = 16
     """Optimization steps of paint at the last size."""

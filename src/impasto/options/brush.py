@@ -93,8 +93,8 @@ class BrushTrainingOptions:
     """Weight of the loss that compares means and Gram matrices with those of the style."""
 
     tone_weight: float = 2.0
-    """Weight of the loss that compares blurred colors with the teacher's painting (without a teacher: lightness with the
-    photo)."""
+    """Weight of the loss that compares blurred colors with those of the teacher's painting. Without a teacher, it compares
+    lightness with that of the photo."""
 
     content_weight: float = 0.0
     """Weight of the content loss. Higher values keep more of the photo."""

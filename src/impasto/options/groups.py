@@ -119,8 +119,8 @@ class LossOptions:
     }
 
     content_weight: float = 0.9
-    """How much of the photo to keep. neighbors and nnst: share of the photo in the picture that is matched with the style, 0 to
-    1. gatys: weight α of the content loss."""
+    """How much of the photo to keep. neighbors and nnst: a mixture of the photo and the current result is matched with the
+    style; this is the share of the photo, 0 to 1. gatys: weight α of the content loss."""
 
     content_layers: tuple[str, ...] = ("relu4_2",)
     """Layers at which the content is compared, such as relu4_2."""

@@ -48,7 +48,8 @@ class DoodleOptions:
     """Weight of the maps relative to the look of the style, 0 to 100. Higher values follow the map more closely."""
 
     content_weight: float = 0.5
-    """If a photo is given: its share in the picture that is matched with the style, 0 to 1."""
+    """If a photo is given, a mixture of the photo and the current result is matched with the style. This is the share of the
+    photo, 0 to 1."""
 
     labels: int = 0
     """Number of colors in the maps, 2 to 16. 0: count the colors."""

@@ -19,7 +19,8 @@ class VideoOptions:
     is a brush, otherwise instant)."""
 
     stability: float = 0.8
-    """Share of the previous result, moved along the optical flow, 0 (independent frames) to 1. Higher values reduce flicker."""
+    """Weight of the previous result (moved along the optical flow) in each frame, 0 (independent frames) to 1. Higher values
+    reduce flicker."""
 
     strength: float = 1.0
     """Strength of the style, 0 (the clip) to 1."""

@@ -94,7 +94,7 @@ def analogy_of(inputs: AnalogyInputs, options: AnalogyOptions, run: Run) -> Guid
     )
     size = fitted_size(inputs.b.size, min(options.size, max(inputs.b.size)))
     if min(size) < 16:
-        raise ShapeError(f"B would have {size[1]}x{size[0]} pixels at --size {options.size}; give a larger --size, or crop it")
+        raise ShapeError(f"B would have {size[1]}x{size[0]} pixels at --size {options.size}; give a larger --size, or crop B")
     record = record_of("analogy", inputs.b, (inputs.a_prime,), run, options) | described_pictures({"a": inputs.a})
     if options.engine == "classic":
         return Guided(_classic(inputs, size, options), size, record, inputs.b, tuple(notes))
