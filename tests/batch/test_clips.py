@@ -146,6 +146,9 @@ class FakeActors:
             raise ActorDiedError("killed by a test")
         return found
 
+    def end(self, actor: Hashable) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -175,13 +175,14 @@ class RayActors:
         wanted = {names[name]: value for name, value in needed.items()} | {"num_gpus": needed.get("GPU", 0)}
         self._class = ray.remote(max_restarts=0, max_task_retries=0, **wanted)(painter)
         self._known: dict[Hashable, Any] = {}
+        self._started = 0
 
     def start(self) -> tuple[Hashable, Hashable]:
         """Start an actor."""
         actor = self._class.remote(*self._arguments)
-        number = len(self._known)
-        self._known[number] = actor
-        return number, actor.version.remote()
+        self._started += 1
+        self._known[self._started] = actor
+        return self._started, actor.version.remote()
 
     def send(self, actor: Hashable, parcel: Any) -> Hashable:
         """Send a parcel."""
@@ -197,6 +198,11 @@ class RayActors:
             return self._ray.get(task)
         except self._ray.exceptions.RayError as error:
             raise ActorDiedError(_reason(error)) from error
+
+    def end(self, actor: Hashable) -> None:
+        """Kill an actor."""
+        with suppress(Exception):  # the cluster may be gone
+            self._ray.kill(self._known.pop(actor))
 
     def close(self) -> None:
         """Stop the actors. Actors that are not painting first delete their files."""
