@@ -19,6 +19,7 @@ from impasto.batch.parcels import Painter, Parcel, style_file
 from impasto.batch.work import Item, Outcome, Settings
 from impasto.errors import ClusterError, OptionError
 from impasto.options import Run
+from impasto.runtime.amounts import amount
 
 _CLIENT = "ray://"
 _ADDRESSES = f"it must be local, auto or {_CLIENT}HOST:PORT"
@@ -297,8 +298,7 @@ def _count(ray: Any, options: ClusterOptions, needed: dict[str, float]) -> int:
 
 
 def _in_words(needed: dict[str, float]) -> str:
-    units = {"CPU": 1, "GPU": 1, "memory": 2**30}
-    return " and ".join(f"{value / units[name]:.3g} {'GiB' if name == 'memory' else name}" for name, value in needed.items())
+    return " and ".join(amount(value) if name == "memory" else f"{value:.3g} {name}" for name, value in needed.items())
 
 
 def _reason(error: Exception) -> str:

@@ -29,6 +29,7 @@ from impasto.images.picture import Array, levels
 from impasto.images.tiled_tiff import write_tiled
 from impasto.options import Run
 from impasto.recipes.checks import MemoryLimit
+from impasto.runtime.amounts import amount
 from impasto.runtime.atomic import replacing
 from impasto.runtime.devices import seconds_now
 from impasto.runtime.file_names import file_name
@@ -317,7 +318,7 @@ def reason_to_stream(size: Size, painted_bytes: int, run: Run, *, is_reduced: bo
     needed = limit.used + max(reading, painted_bytes)
     if needed <= limit.used + limit.most:
         return ""
-    return f"painting in memory needs {needed / 2**30:.1f} GiB, and {limit.source}"
+    return f"painting in memory needs {amount(needed)}, and {limit.source}"
 
 
 def predicted_bytes(working_bytes: int, widest_px: int) -> int:
@@ -339,12 +340,12 @@ def check_room(job: Job, parts: Parts, needed_bytes: int, run: Run) -> None:
     limit = MemoryLimit.of(run, torch.device("cpu"))
     if needed_bytes > limit.used + limit.most:
         raise ResourceError(
-            f"painting '{job.photo.name}' from disk needs about {needed_bytes / 2**30:.1f} GiB of memory and {limit.source}; "
+            f"painting '{job.photo.name}' from disk needs about {amount(needed_bytes)} of memory and {limit.source}; "
             "increase --max-memory, or close other programs"
         )
     free, wanted = shutil.disk_usage(parts.folder).free, job.disk_bytes - parts.used_bytes
     if wanted > free:
         raise ResourceError(
-            f"painting '{job.photo.name}' from disk needs {wanted / 2**30:.1f} GiB in '{parts.folder.parent}' and "
-            f"{free / 2**30:.1f} GiB are free; free some space, or choose another folder for --output"
+            f"painting '{job.photo.name}' from disk needs {amount(wanted)} in '{parts.folder.parent}' and "
+            f"{amount(free)} are free; free some space, or choose another folder for --output"
         )

@@ -23,6 +23,7 @@ from impasto.errors import ClipError
 from impasto.images import check_writable
 from impasto.options import Run
 from impasto.options.video import VideoOptions
+from impasto.runtime.amounts import amount
 from impasto.runtime.atomic import try_writing
 from impasto.runtime.devices import seconds_now
 from impasto.runtime.locks import only_writer
@@ -258,7 +259,7 @@ class VideoRun:
         free = shutil.disk_usage(self.output.parent).free + kept
         if wanted > free:
             raise ClipError(
-                f"the result and its segments need about {wanted / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free in "
+                f"the result and its segments need about {amount(wanted)}, and {amount(free)} are free in "
                 f"'{self.output.parent}'; free some space, choose another folder, or use --size"
             )
 
