@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -259,6 +260,7 @@ def test_errors_of_painting_are_reported_and_not_tried_again() -> None:
 
 REFUSED = {
     "--workers 2": "--workers is for --ray alone",
+    "--workers 0": "--workers is for --ray alone",
     "--gpus 1": "--gpus is for --ray alone",
     "--ray somewhere": "--ray is 'somewhere'; it must be local, auto or ray://HOST:PORT",
     "--ray ray://127.0.0.1:1": "there is no Ray cluster at ray://127.0.0.1:1 (",
@@ -274,6 +276,22 @@ def test_what_cannot_run_is_refused_before_anything_is_written(capsys: Capture, 
     assert (out, len(err.splitlines())) == ("", 1)
     assert REFUSED[words] in err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_machine_without_a_gpu_lets_workers_paint_on_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = []
+
+    @contextmanager
+    def painting(options: Any, started: VideoRun, style: str, run: Run) -> Iterator[Any]:
+        wanted.append(run.device)
+        yield None
+
+    monkeypatch.setattr(clips, "cluster_painting", painting)
+    monkeypatch.setattr("impasto.batch.cluster.check_cluster", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = ("clip.mkv", "mine.brush", "-o", "out.mkv", "--threads", "1", "--quiet")
+    assert main(("video", *words, "--ray", "local", "--device", "cuda", "--gpus", "1")) == 0
+    assert wanted == ["cuda"]
 
 
 def actors_below(process: int) -> list[int]:
