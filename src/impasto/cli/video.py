@@ -194,10 +194,8 @@ def _announce(started: "VideoRun", console: "Console") -> None:
     shots = f"{len(started.shots)} shots" if len(started.shots) > 1 else "1 shot"
     console.print(f"{width}x{height} pixels, {started.total} frames, {shots}")
     if started.damaged:
-        several = started.damaged > 1
-        console.print(
-            f"{started.damaged} damaged frame{'s were' if several else ' was'} skipped; the previous frame is shown for longer"
-        )
+        frames = "frames are" if started.damaged > 1 else "frame is"
+        console.print(f"{started.damaged} {frames} damaged or missing in the clip; the previous frame is shown for longer")
     if (padded := encoded_size(clip.size, started.encoding)) != clip.size:
         console.print(f"H.264 needs even sides: the result is {padded[1]}x{padded[0]} pixels; .webm keeps {width}x{height}")
     if clip.sounds and started.output.suffix.lower() in ANIMATIONS:

@@ -77,7 +77,7 @@ class Finished:
         output: the file.
         size: (height, width).
         frames: number of frames.
-        damaged: number of damaged frames that were skipped.
+        damaged: number of frames that are damaged or missing in the clip.
 
     Example:
         >>> Finished(Path("painted.mp4"), size=(360, 640), frames=48, damaged=0).frames
