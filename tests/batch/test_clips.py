@@ -217,6 +217,17 @@ def test_an_interrupted_run_continues_with_or_without_a_cluster(method: str, see
         result.unlink()
 
 
+def test_a_continued_run_starts_actors_for_the_shots_that_are_left() -> None:
+    run = video_run("follows", "out.mkv")
+    assert (run.shots, clips._most_actors(run)) == ([CUT, COUNT - CUT], 2)
+    for state in run.paint():
+        if state.done > CUT + 4:
+            break
+    run = video_run("follows", "out.mkv")
+    assert CUT <= run.resumed < COUNT
+    assert clips._most_actors(run) == 1
+
+
 def test_only_a_few_stretches_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips, "_MOST_FRAMES", 1)
     run = video_run("brush", "out.mkv")

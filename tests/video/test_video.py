@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -498,6 +499,38 @@ def test_frames_that_are_missing_at_the_end_are_counted_and_the_last_ones_of_a_d
     kept = len(list(frames(open_clip(clip), damage)))
     assert kept < 29
     assert kept + damage.frames == 30
+
+
+def test_the_sound_after_an_error_in_the_file_is_kept(render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+    whole, demux, read = sound_of(clip), av.container.InputContainer.demux, []
+
+    class Faulty:
+        """A file with a packet of sound that cannot be read."""
+
+        def __init__(self, container: Any) -> None:
+            self.container = container
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.container, name)
+
+        def demux(self, *streams: Any) -> Any:
+            for packet in demux(self.container, *streams):
+                read.append(packet)
+                if len(read) == 10:
+                    raise av.error.InvalidDataError(1, "broken")
+                yield packet
+
+    @contextmanager
+    def opened(path: Path) -> Any:
+        with av.open(str(path)) as container:
+            yield Faulty(container)
+
+    monkeypatch.setattr("impasto.video.joining.opened", opened)
+    monkeypatch.setattr("impasto.video.joining.check_sound", lambda *_: None)
+    monkeypatch.setattr(painting, "check_sound", lambda *_: None)
+    paint(clip, output)
+    assert sound_of(output) == whole[:9] + whole[10:]
 
 
 def test_a_truncated_clip_is_painted_up_to_its_end(render: Render, tmp_path: Path) -> None:

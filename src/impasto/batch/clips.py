@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -295,7 +296,7 @@ def frames_in_stretch(size: tuple[int, int]) -> int:
 def _most_actors(run: VideoRun) -> int:
     """Return how many actors have work at the same time."""
     if follows(run.painter, run.options):
-        return len(run.shots)
+        return sum(end > run.resumed for end in accumulate(run.shots))
     return math.ceil((run.total - run.resumed) / frames_in_stretch(run.clip.size))
 
 

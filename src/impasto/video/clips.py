@@ -347,7 +347,7 @@ def _animated(clip: Clip) -> Iterator[Frame]:
 def _decoded(container: Any, stream: Any, damage: Damage, missing: MissingFrames | None = None) -> Iterator[Any]:
     """Decode a stream. After an error in the container or in a frame, continue with the next frame."""
     faulty = pyav().error.FFmpegError
-    for packet in _packets(container, faulty):
+    for packet in packets(container):
         if missing is not None:
             missing.read(packet)
         if packet.stream.index != stream.index:  # the last, empty packet of a stream has no other index
@@ -364,15 +364,16 @@ def _decoded(container: Any, stream: Any, damage: Damage, missing: MissingFrames
                 yield frame
 
 
-def _packets(container: Any, faulty: type[Exception]) -> Iterator[Any]:
+def packets(container: Any, streams: Sequence[Any] = ()) -> Iterator[Any]:
+    """Yield the packets of some streams, or of all. After an error in the container, continue with the next packet."""
     faults = 0
-    packets = container.demux()
+    found = container.demux(*streams)
     while faults < _MOST_FAULTS:
         try:
-            packet = next(packets, None)
-        except faulty:
+            packet = next(found, None)
+        except pyav().error.FFmpegError:
             faults += 1
-            packets = container.demux()
+            found = container.demux(*streams)
             continue
         if packet is None:
             return
