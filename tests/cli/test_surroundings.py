@@ -236,7 +236,7 @@ def test_training_stops_on_every_signal_that_is_not_ignored(name: str) -> None:
 @pytest.mark.slow
 @posix
 def test_an_interrupted_instant_run_leaves_no_files(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("impasto.recipes.instant.painted_pastiche", lambda *_: signal.raise_signal(signal.SIGHUP))
+    monkeypatch.setattr("impasto.recipes.instant.painted_pastiche", lambda *_: signal.raise_signal(signal.SIGTERM))
     assert main([*INSTANT, "-o", "out.png"]) == 130
     assert capsys.readouterr().err.endswith("impasto: interrupted\n")
     assert sorted(os.listdir()) == ["photo.jpg", "picture.jpg"]
