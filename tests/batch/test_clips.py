@@ -34,6 +34,7 @@ from impasto.video.clips import open_clip
 from impasto.video.painters import load_painter
 from impasto.video.painting import VideoRun
 from impasto.video.segments import folder_of
+from impasto.video.temporal import PaintFrames
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 RUN = Run(threads=1, device="cpu", precision="fp32")
@@ -303,6 +304,22 @@ def test_a_machine_without_a_gpu_lets_workers_paint_on_theirs(monkeypatch: pytes
     words = ("clip.mkv", "mine.brush", "-o", "out.mkv", "--threads", "1", "--quiet")
     assert main(("video", *words, "--ray", "local", "--device", "cuda", "--gpus", "1")) == 0
     assert wanted == ["cuda"]
+
+
+def test_the_time_of_painting_here_is_not_predicted_for_workers(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def painting(options: Any, started: VideoRun, style: str, run: Run) -> Iterator[Any]:
+        yield started._painting
+
+    asked = []
+    monkeypatch.setattr(clips, "cluster_painting", painting)
+    monkeypatch.setattr("impasto.batch.cluster.check_cluster", lambda *_: None)
+    monkeypatch.setattr(PaintFrames, "paint", lambda self, pixels, shot, past=(): pixels / 255)
+    monkeypatch.setattr(PaintFrames, "predicted_seconds", lambda self, *given: asked.append(given) or 150.0)
+    words = ("clip.mkv", "starry-night", "-o", "out.mkv", "--method", "paint", "--threads", "1")
+    assert main(("video", *words, "--ray", "local")) == 0
+    assert "frames takes about" not in capsys.readouterr().err
+    assert asked == []
 
 
 def actors_below(process: int) -> list[int]:

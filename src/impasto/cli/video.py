@@ -156,11 +156,11 @@ def _painted(
 ) -> int:
     """Paint, join and report."""
     _announce(started, console)
-    if not console.quiet:
-        _predict(started, console)
-    began = time.monotonic()
     try:
         with workers as painting:
+            if painting is None and not console.quiet:  # the time of workers on other machines is not known
+                _predict(started, console)
+            began = time.monotonic()
             try:
                 with _progress(console) as show:
                     for state in started.paint(painting):
