@@ -229,9 +229,10 @@ def test_a_continued_run_starts_actors_for_the_shots_that_are_left() -> None:
     assert clips._most_actors(run) == 1
 
 
-def test_only_a_few_stretches_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("method", "count"), [("brush", 1), ("follows", 1), ("follows", 2)])
+def test_only_a_few_stretches_are_in_memory(monkeypatch: pytest.MonkeyPatch, method: str, count: int) -> None:
     monkeypatch.setattr(clips, "_MOST_FRAMES", 1)
-    run = video_run("brush", "out.mkv")
+    run = video_run(method, "out.mkv")
     read = []
     places = run._places
 
@@ -241,9 +242,11 @@ def test_only_a_few_stretches_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> 
             yield each
 
     monkeypatch.setattr(run, "_places", counted)
-    steps = run.paint(pool_for(run, FakeActors(actor_of(run, "brush")), 1))
+    steps = run.paint(pool_for(run, FakeActors(actor_of(run, method)), count))
     next(steps)
-    assert len(read) <= 1 * 2 * 2 + 1
+    assert len(read) <= 1 * 2 * 2 + 1 + (CUT if count > 1 else 0), (
+        "with two workers, the first shot is read, but not the second"
+    )
 
 
 def test_a_stretch_that_kills_its_workers_ends_the_run_and_its_segments_are_kept() -> None:
