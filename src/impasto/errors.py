@@ -125,7 +125,7 @@ def nearest_name(name: str, allowed: Iterable[str]) -> str:
     """Return the end of an error message, which suggests the allowed name closest to a misspelled one.
 
     Returns:
-        ``"; did you mean 'relu5_1'?"``, or ``"; allowed are 'a', 'b'"`` if no name is close.
+        ``"; did you mean 'relu5_1'?"``, or ``"; use one of 'a', 'b'"`` if no name is close.
 
     Example:
         >>> nearest_name("relu9_1", ["relu5_1", "conv1_1"])
@@ -135,4 +135,4 @@ def nearest_name(name: str, allowed: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return "; allowed are " + ", ".join(repr(each) for each in names)
+    return "; use one of " + ", ".join(repr(each) for each in names)

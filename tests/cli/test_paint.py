@@ -659,7 +659,7 @@ def test_a_file_that_is_not_a_picture_is_refused(capsys: pytest.CaptureFixture[s
         (("--replay", "photo.jpg"), "no record"),
         (("--style-mask", "auto:skin", "--style-mask", "all"), "--style-mask is given 2 times for 1 style; give one for each"),
         (("--style-mask", "missing.png"), "neither a file nor a named mask"),
-        (("--style-mask", "gradient:up"), "allowed are gradient:left-right"),
+        (("--style-mask", "gradient:up"), "use one of gradient:left-right"),
         (("--protect", "auto:skni"), "did you mean 'skin'"),
         (("--protect", "all"), "--protect 'all' is entirely white, so nothing would be painted"),
         (("--style-mask", "not:all"), "--style-mask 'not:all' is entirely black, so nothing would be painted"),

@@ -193,3 +193,30 @@ def test_patches_belong_to_the_style_of_their_middle(side: int) -> None:
     whole = keys.match(picture, mean=torch.zeros(6), patches=patches, style=style).position
     part = keys.match(picture[..., :32, :32], mean=torch.zeros(6), patches=patches, style=style[:32, :32]).position
     assert torch.equal(whole[:32, :32], part)
+
+
+def test_uniform_patches_are_preferred() -> None:
+    """Without the preference, the patch with an object in it is as similar to the picture as the uniform one."""
+    sky, tree = torch.eye(4)[0], torch.eye(4)[1]
+    style = torch.zeros(1, 4, 8, 24)
+    style[0, :, :, :8] = sky[:, None, None] + 0.6 * tree[:, None, None]  # uniform, and not quite the sky of the picture
+    style[0, :, :, 8:] = sky[:, None, None]
+    style[0, :, 2:6, 10:14] = tree[:, None, None]
+    style[0, :, 2:6, 18:22] = tree[:, None, None]
+    picture = (sky + 0.3 * tree)[None, :, None, None].expand(1, 4, 8, 8)
+    keys = Keys(
+        torch.eye(4),
+        style[0].flatten(1).T / style[0].flatten(1).T.norm(dim=1, keepdim=True),
+        ((8, 24),),
+        torch.ones(192, dtype=torch.bool),
+        2**14,
+    )
+
+    def columns(uniformity: float) -> torch.Tensor:
+        patches = Patches(8, tolerance=10.0, variety=0.0, uniformity=uniformity)
+        return (
+            keys.match(picture, mean=torch.zeros(4), patches=patches, style=torch.zeros(8, 8, dtype=torch.long)).position % 24
+        )
+
+    assert int(columns(0.0).min()) >= 8
+    assert torch.equal(columns(2.0)[0], torch.arange(8))

@@ -4,6 +4,7 @@ import os
 import struct
 import sys
 import tempfile
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from impasto.errors import ImageFileError, OptionError, ResourceError, ShapeErro
 from impasto.images import icc, png16, xmp
 from impasto.images.colors import srgb_profile
 from impasto.images.picture import levels
+from impasto.images.reading import reading_plan
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 ALL_SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".avif", ".bmp", ".gif")
@@ -92,6 +94,36 @@ P3_RED, P3_GREEN = (0.917488, 0.200287, 0.138561), (0.458402, 0.985265, 0.298295
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_a_record_is_read_without_the_pixels(name: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
+    images.write(tmp_path / name, images.read(pixels), record={"seed": 7}, quality=100)
+    tracemalloc.start()
+    try:
+        assert images.read_record(tmp_path / name) == {"seed": 7}
+        assert tracemalloc.get_traced_memory()[1] < (tmp_path / name).stat().st_size / 3
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_plan_of_reading_is_that_of_reading(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (300, 200, 4), np.uint8)
+    images.write(tmp_path / "deep.png", images.read(values[..., :3]), bits=16)
+    images.write(tmp_path / "deep.tif", images.read(values[..., :3]), bits=16)
+    PIL.Image.fromarray(values).save(tmp_path / "clear.png")
+    PIL.Image.fromarray(values[..., :3]).save(tmp_path / "plain.jpg")
+    PIL.Image.fromarray(values[..., 0]).save(tmp_path / "gray.tif")
+    for name in ("deep.png", "deep.tif", "clear.png", "plain.jpg", "gray.tif"):
+        for longest_px in (0, 100, 150):
+            plan = reading_plan(tmp_path / name, longest_px=longest_px)
+            assert plan is not None
+            assert plan.size == (300, 200)
+            assert plan.read_size == images.read(tmp_path / name, longest_px=longest_px).size
+            assert (plan.peak_bytes < 10 * 300 * 200) == (plan.read_size != plan.size)
+    (tmp_path / "text.png").write_text("text")
+    assert reading_plan(tmp_path / "text.png") is None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP", "JPEG", "AVIF", "GIF"])
@@ -695,8 +727,8 @@ def test_check_writable_rejects_a_folder_without_write_permission(tmp_path: Path
     ("name", "options", "message"),
     [
         ("a.jpg", {"bits": 16}, "16 bits cannot be saved as JPEG"),
-        ("a.png", {"bits": 12}, "bits is 12; allowed are 8 and 16"),
-        ("a.jpg", {"quality": 0}, "quality is 0; allowed are 1 to 100"),
+        ("a.png", {"bits": 12}, "bits is 12; use 8 or 16"),
+        ("a.jpg", {"quality": 0}, "quality is 0; use 1 to 100"),
     ],
 )
 def test_invalid_write_options_are_refused(tmp_path: Path, name: str, options: dict[str, int], message: str) -> None:

@@ -16,6 +16,7 @@ from impasto import images
 from impasto.errors import ImageFileError
 from impasto.images import large, tiled_tiff
 from impasto.images.large import LargePicture, check_libvips, open_large
+from impasto.images.png16 import chunk_of
 from impasto.images.tiled_tiff import TILE_PX, write_tiled
 
 Array = npt.NDArray[Any]
@@ -61,6 +62,16 @@ def test_strips_are_upright_and_have_the_metadata_of_the_usual_reader(orientatio
 
 
 @needs_libvips
+@pytest.mark.parametrize(("orientation", "widest_px"), [(1, 70), (3, 70), (6, 300)])
+def test_the_widest_row_is_in_the_file_or_upright(orientation: int, widest_px: int, tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    for pixels in (noise(300, 70), noise(70, 300)) if orientation == 6 else (noise(300, 70),):
+        PIL.Image.fromarray(pixels).save(tmp_path / "photo.tif", exif=exif)
+        assert open_large(tmp_path / "photo.tif").widest_px == widest_px
+
+
+@needs_libvips
 @pytest.mark.parametrize(
     ("mode", "name", "options"),
     [
@@ -101,6 +112,58 @@ def test_profiles_and_16_bits_are_converted_as_by_the_usual_reader(tmp_path: Pat
 
 
 @needs_libvips
+def test_the_notes_are_those_of_the_usual_reader(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "deep.tif", noise(40, 30, 1, np.uint16)[..., 0])
+    page = PIL.Image.fromarray(noise(40, 30))
+    page.save(tmp_path / "pages.tif", save_all=True, append_images=[page])
+    page.save(tmp_path / "frames.webp", save_all=True, append_images=[PIL.Image.fromarray(noise(41, 30)[1:])])
+    for name in ("deep.tif", "pages.tif", "frames.webp"):
+        picture = open_large(tmp_path / name)
+        whole(picture)
+        assert picture.notes
+        assert tuple(picture.notes) == images.read(tmp_path / name).notes
+
+
+def with_chunks(png: Path, before: dict[bytes, bytes], after: dict[bytes, bytes]) -> Path:
+    """Insert chunks before and after the pixels of a PNG."""
+    data = png.read_bytes()
+    first, last = data.index(b"IDAT") - 4, data.index(b"IEND") - 4
+    parts = [b"".join(chunk_of(*each) for each in chunks.items()) for chunks in (before, after)]
+    png.write_bytes(data[:first] + parts[0] + data[first:last] + parts[1] + data[last:])
+    return png
+
+
+@needs_libvips
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16"])
+def test_a_png_is_opened_without_its_pixels(mode: str, tmp_path: Path) -> None:
+    path, gray = tmp_path / "a.png", noise(280, 90, 1, np.uint16)[..., 0]
+    picture = PIL.Image.fromarray(gray) if mode == "I;16" else PIL.Image.fromarray(noise(280, 90)).convert(mode)
+    picture.save(path)
+    with_chunks(path, {b"acTL": bytes(7) + b"\1" + bytes(4)}, {})
+    data = bytearray(path.read_bytes())
+    start = data.index(b"IDAT") + 4
+    data[start : start + 200] = bytes(200)
+    path.write_bytes(data)
+    large = open_large(path)
+    assert (large.size, large.notes) == ((280, 90), [])  # where Pillow decodes the pixels, it reports damaged EXIF
+    with pytest.raises(ImageFileError, match="is damaged or truncated"):
+        whole(large)
+
+
+@needs_libvips
+def test_chunks_anywhere_in_a_png_are_used_as_by_the_usual_reader(tmp_path: Path) -> None:
+    exif, path = PIL.Image.Exif(), tmp_path / "a.png"
+    exif[0x0112], exif[0x013B] = 6, "Ann"
+    PIL.Image.fromarray(noise(280, 90)).save(path)
+    text, display_p3 = b"a\0" + b"x" * 2**17, bytes([12, 13, 0, 1])
+    with_chunks(path, {b"tEXt": text, b"cICP": display_p3}, {b"eXIf": exif.tobytes()[6:]})
+    picture, expected = open_large(path), images.read(path)
+    assert np.abs(whole(picture) - as_read(path, "uint16")).max() <= 1
+    assert (picture.size, picture.metadata, tuple(picture.notes)) == (expected.size, expected.metadata, expected.notes)
+    assert picture.notes == ["turned upright", "converted from Display P3 to sRGB"]
+
+
+@needs_libvips
 def test_unsupported_pictures_are_one_sentence(tmp_path: Path) -> None:
     def refused(name: str) -> str:
         with pytest.raises(ImageFileError) as caught:
@@ -112,12 +175,21 @@ def test_unsupported_pictures_are_one_sentence(tmp_path: Path) -> None:
     PIL.Image.fromarray(noise(40, 30)).save(tmp_path / "a.bmp")
     PIL.Image.fromarray(np.ones((40, 30), np.float32)).save(tmp_path / "float.tif")
     PIL.Image.fromarray(noise(400, 300)).save(tmp_path / "cut.jpg")
+    tifffile.imwrite(tmp_path / "lab.tif", noise(40, 30), photometric="cielab")
+    tifffile.imwrite(tmp_path / "deep.tif", noise(40, 30, 2, np.uint16), photometric="minisblack", extrasamples=["unassalpha"])
+    PIL.Image.fromarray(noise(400, 300)).save(tmp_path / "hole.tif", compression="tiff_lzw")
+    data = bytearray((tmp_path / "hole.tif").read_bytes())
+    data[100_000:110_000] = bytes(10_000)
+    (tmp_path / "hole.tif").write_bytes(data)
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:20_000])
     assert "has transparent pixels" in refused("clear.png")
     assert "is BMP, which cannot be painted from disk" in refused("a.bmp")
     assert "1 channels of type float" in refused("float.tif")
+    assert "is in Lab colors, which cannot be painted from disk; save it in gray or RGB" in refused("lab.tif")
+    assert "is a TIFF that cannot be painted from disk; save it in gray or RGB" in refused("deep.tif")
     assert "is damaged or truncated" in refused("cut.jpg")
-    assert "cannot be read" in refused("missing.tif")
+    assert "is damaged or truncated" in refused("hole.tif")
+    assert "there is no file" in refused("missing.tif")
 
 
 @needs_libvips

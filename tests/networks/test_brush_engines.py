@@ -88,7 +88,7 @@ def test_auto_is_torch_without_the_packages(tiny: Path, monkeypatch: pytest.Monk
     [
         ("openvino", "openvino", r"--engine openvino needs openvino; pip install 'impasto\[fast\]', or use --engine torch"),
         ("onnxruntime", "onnx", r"--engine onnxruntime needs onnx; pip install 'impasto\[export\]'"),
-        ("tensorrt", "", r"--engine 'tensorrt' is not known; allowed are 'auto', 'torch', 'openvino', 'onnxruntime'"),
+        ("tensorrt", "", r"--engine 'tensorrt' is not known; use one of 'auto', 'torch', 'openvino', 'onnxruntime'"),
     ],
 )
 def test_an_engine_that_is_not_there_is_reported(

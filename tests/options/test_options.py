@@ -93,7 +93,7 @@ def test_an_unknown_option_is_refused_with_a_suggestion() -> None:
         ({"strength": 1.6}, "--strength is 1.6; it must be a number from 0 to 1.5"),
         ({"coherence": -0.1}, "--coherence is -0.1; it must be a number from 0 to 1"),
         ({"quality": "bset"}, "--quality 'bset' is not known; did you mean 'best'?"),
-        ({"recipe": "paint"}, "--recipe 'paint' is not known; allowed are 'neighbors', 'gatys', 'nnst', 'strotss'"),
+        ({"recipe": "paint"}, "--recipe 'paint' is not known; use one of 'neighbors', 'gatys', 'nnst', 'strotss'"),
         ({"scale_factor": 1.0}, "--scale-factor is 1.0; it must be a number from 1.01 to 100"),
         ({"margin": 0.3}, "--margin is 0.3; it must be a number from 0 to 0.25"),
         ({"averaging": 1.0}, "--averaging is 1.0; it must be"),
@@ -113,7 +113,7 @@ def test_an_unknown_option_is_refused_with_a_suggestion() -> None:
         ({"lbfgs_history": 0}, "--lbfgs-history is 0; it must be a number from 1 to 1000"),
         ({"style_weights": (1, math.inf)}, "--style-weights is inf; it must be"),
         ({"pooling": "maxx"}, "--pooling 'maxx' is not known; did you mean 'max'?"),
-        ({"optimizer": "sgd"}, "--optimizer 'sgd' is not known; allowed are 'multigrid-adam', 'adam', 'lbfgs'"),
+        ({"optimizer": "sgd"}, "--optimizer 'sgd' is not known; use one of 'multigrid-adam', 'adam', 'lbfgs'"),
         ({"statistics": "gramm"}, "--statistics 'gramm' is not known; did you mean 'gram'?"),
     ],
 )

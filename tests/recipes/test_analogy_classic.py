@@ -162,7 +162,7 @@ def test_flat_pictures_are_filtered() -> None:
             (SMALL_A, SMALL_A, SMALL_B),
             {"transfer": "x"},
             OptionError,
-            "transfer 'x' is not known; allowed are 'linear', 'copy'",
+            "transfer 'x' is not known; use one of 'linear', 'copy'",
         ),
     ],
 )

@@ -171,7 +171,7 @@ def test_a_picture_that_needs_too_much_memory_is_refused_with_a_size_that_fits(
     photo = images.read(np.zeros((1500, 2000, 3), np.uint8))
     monkeypatch.setattr(recipe, "available_memory", lambda device: 100 * 2**20)
     with pytest.raises(
-        ResourceError, match=r"needs about .* [GM]iB and 100 MiB are free; use --size (\d+), or close"
+        ResourceError, match=r"needs about .* [GM]iB of memory, but only 100 MiB are free; use --size (\d+), or close"
     ) as caught:
         impasto.apply(painter, photo, **options)
     fits = int(str(caught.value).split("--size ")[1].split(",")[0])

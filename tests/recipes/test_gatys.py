@@ -613,7 +613,7 @@ def test_a_size_that_exceeds_the_memory_is_refused_with_one_that_fits(
 ) -> None:
     monkeypatch.setattr(checks, "available_memory", lambda device: 2**30)
     with pytest.raises(
-        ResourceError, match=r"--size 20000 needs about [\d.]+ GiB and 1.0 GiB are free; --size \d+ would fit"
+        ResourceError, match=r"--size 20000 needs about [\d.]+ GiB of memory, but only 1.0 GiB are free; --size \d+ would fit"
     ) as caught:
         set_up(content, [style], options.changed(size=20_000, balance=1.0), EXACT)  # balanced weights need the whole picture
     fits = int(str(caught.value).split("--size ")[-1].split()[0])

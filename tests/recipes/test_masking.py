@@ -140,7 +140,7 @@ def test_a_mask_string_is_parsed_and_formatted_back(text: str, path: str) -> Non
         ),
         ("text.png", ImageFileError, "text.png"),
         ("auto:skni", OptionError, "did you mean 'skin'"),
-        ("gradient:up", OptionError, "allowed are gradient:left-right"),
+        ("gradient:up", OptionError, "use one of gradient:left-right"),
         ("red.png#00ff00", OptionError, "has no region of color #00ff00; its most frequent colors are #"),
         (torch.rand(2, 9, 9), ShapeError, "is not a picture"),
         (np.full((9, 9), 2.0), OptionError, r"floats must be in \[0, 1\]"),

@@ -269,7 +269,7 @@ def test_a_swatch_has_the_styles_palette_and_another_composition(style: Tensor) 
         ({"statistics": "sliced"}, "--statistics has no effect with --recipe neighbors; omit it, or use --recipe gatys"),
         ({"content_weight": 1.5}, "--content-weight is 1.5"),
         ({"strength": 2.0}, "--strength is 2.0"),
-        ({"quality": "god"}, "--quality 'god' is not known; allowed are 'draft', 'standard'"),
+        ({"quality": "god"}, "--quality 'god' is not known; use one of 'draft', 'standard'"),
         (
             {"recipe": "gatys", "strength": 0.5},
             "--strength has no effect with --recipe gatys; omit it, or use --recipe neighbors",

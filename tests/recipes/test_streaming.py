@@ -14,7 +14,8 @@ import torch
 
 from impasto import images
 from impasto.errors import ImageFileError, ResourceError
-from impasto.images import MAX_PIXELS
+from impasto.images import MAX_PIXELS, tiled_tiff
+from impasto.images.reading import ReadingPlan
 from impasto.options import InstantOptions, Run
 from impasto.options.brush import BrushOptions
 from impasto.recipes import brush, brush_streaming, instant_painter, instant_streaming, streaming
@@ -23,6 +24,7 @@ from impasto.recipes.instant import painted_pastiche
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.masking import MaskSources
 from impasto.recipes.streaming import Job, Parts, Progress, folder_of, paint_from_disk, reason_to_stream
+from impasto.runtime.memory import used_memory
 from impasto.runtime.tiling import Place
 from impasto.styles.named import NamedStyle
 
@@ -54,7 +56,7 @@ def planned(photo: Path, styles: tuple[images.Picture | NamedStyle, ...], option
 def steps(job: Job, styles: tuple[images.Picture | NamedStyle, ...], options: InstantOptions) -> Iterator[Progress]:
     code = instant_streaming.code_of(styles, PAINTER, options)
     paint = instant_streaming.painting_of(PAINTER, code, options)
-    return paint_from_disk(job, paint, Parts(job.output, job.record))
+    return paint_from_disk(job, paint, Parts(job))
 
 
 def from_disk(photo: Path, *styles: images.Picture, bits: Any = 8, **given: Any) -> torch.Tensor:
@@ -74,7 +76,7 @@ def in_memory(photo: Path, *styles: images.Picture, **given: Any) -> torch.Tenso
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
-    [{}, {"fast": True, "strength": 0.5}, {"stroke": 3.0}, {"size": 150}],
+    [{}, {"fast": True, "strength": 0.5}, {"stroke": 3.0}, {"size": 150}, {"size": 60}],
     ids=lambda given: " ".join(given) or "defaults",
 )
 def test_painting_from_disk_gives_the_picture_that_is_painted_in_memory(photo: Path, given: dict[str, Any]) -> None:
@@ -121,7 +123,7 @@ def test_an_interrupted_painting_continues_with_the_same_result(
         if step.phase == "painting" and json.loads((folder_of(job.output) / "state.json").read_text()).get("rows") == rows:
             break
     assert not job.output.exists()
-    parts = Parts(job.output, job.record)
+    parts = Parts(job)
     assert parts.is_resumed
     assert parts.rows == rows
     painted: list[Place] = []
@@ -160,12 +162,15 @@ def test_parts_of_another_run_are_not_used(photo: Path) -> None:
         if step.rows:
             break
     other = planned(photo, (OTHER,), options)
-    assert not Parts(other.output, other.record).is_resumed
+    assert not Parts(other).is_resumed
     assert [each.name for each in folder_of(job.output).iterdir()] == ["state.json"]
     run = {**job.record["run"], "threads": 3, "max_memory": 5.0}
-    Parts(job.output, job.record).save("photo")
+    Parts(job).save("photo")
     (folder_of(job.output) / "photo").touch()
-    assert Parts(job.output, {**job.record, "run": run}).is_resumed  # these do not change the picture
+    assert not Parts(replace(job, bits=16)).is_resumed
+    Parts(job).save("photo")
+    (folder_of(job.output) / "photo").touch()
+    assert Parts(replace(job, record={**job.record, "run": run})).is_resumed  # these do not change the picture
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(photo: Path) -> None:
@@ -174,29 +179,61 @@ def test_a_folder_that_is_not_ours_is_left_alone(photo: Path) -> None:
     (folder / "letter.txt").write_text("keep")
     job = planned(photo, (COFFEE,), InstantOptions(size=0))
     with pytest.raises(ImageFileError, match="is not a folder of impasto"):
-        Parts(job.output, job.record)
+        Parts(job)
     assert (folder / "letter.txt").read_text() == "keep"
 
 
-@pytest.mark.slow
-def test_a_damaged_state_starts_again(photo: Path) -> None:
+@pytest.mark.parametrize("state", ["{", "[]", "null", "{}"])
+def test_a_damaged_state_starts_again(photo: Path, state: str) -> None:
     job = planned(photo, (COFFEE,), InstantOptions(size=0))
-    Parts(job.output, job.record).save("photo")
-    (folder_of(job.output) / "state.json").write_text("{")
-    assert not Parts(job.output, job.record).is_resumed
+    Parts(job).save("photo")
+    (folder_of(job.output) / "photo").touch()
+    (folder_of(job.output) / "state.json").write_text(state)
+    assert not Parts(job).is_resumed
+
+
+def test_a_missing_part_starts_again(photo: Path) -> None:
+    job = planned(photo, (COFFEE,), InstantOptions(size=0))
+    Parts(job).save("photo", "painted", rows=64)
+    (folder_of(job.output) / "painted").touch()
+    parts = Parts(job)
+    assert (parts.is_resumed, parts.rows) == (False, 0)
+    assert [each.name for each in folder_of(job.output).iterdir()] == ["state.json"]
 
 
 @pytest.mark.parametrize("given", [{}, {"strength": 0.6}, {"stroke": 2.0}, {"size": 150}])
 def test_a_brush_paints_from_disk_as_in_memory(photo: Path, given: dict[str, Any]) -> None:
     painter, options = BrushPainter(_brush(photo), EXACT, "torch"), BrushOptions(**given)
     job = brush_streaming.job_of(open_large(photo), painter, options, photo.with_name("out.tif"), 8)
-    for _ in paint_from_disk(job, brush_streaming.painting_of(painter, options), Parts(job.output, job.record)):
+    for _ in paint_from_disk(job, brush_streaming.painting_of(painter, options), Parts(job)):
         pass
     found, expected = images.read(job.output).image, brush.applied(painter, images.read(photo), options).image
     most = 1.01 / 255 if given in ({}, {"strength": 0.6}) else 2.01 / 255
     assert float((found - expected).abs().max()) <= most
     assert float((found - images.resize(images.read(photo).image, job.size)).abs().mean()) > 0.01
     assert images.read_record(job.output) == json.loads(json.dumps(job.record))
+
+
+def test_only_the_folder_contains_unfinished_files(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    painter, options = BrushPainter(_brush(photo), EXACT, "torch"), BrushOptions()
+    (photo.parent / "elsewhere").mkdir()
+    (photo.parent / "out.tif").symlink_to(photo.parent / "elsewhere" / "result.tif")
+    job = brush_streaming.job_of(open_large(photo), painter, options, photo.with_name("out.tif"), 8)
+    found, real = [], tiled_tiff._deflated
+
+    def deflated(tile: Any) -> bytes:
+        found.append([each.relative_to(photo.parent).as_posix() for each in photo.parent.rglob(".impasto-*.part")])
+        return real(tile)
+
+    monkeypatch.setattr(tiled_tiff, "_deflated", deflated)
+    for _ in paint_from_disk(job, brush_streaming.painting_of(painter, options), Parts(job)):
+        pass
+    assert {len(each) for each in found} == {1}
+    assert found[0][0].startswith("elsewhere/result.tif.impasto-parts/.impasto-")
+    assert [each.name for each in (photo.parent / "elsewhere").iterdir()] == ["result.tif"]
+    Parts(job).raster(".impasto-0.part", (1, 1), "uint8")  # a run was killed while it wrote the result
+    Parts(job)
+    assert [each.name for each in folder_of(job.output).iterdir()] == ["state.json"]
 
 
 def _brush(photo: Path) -> Path:
@@ -211,21 +248,54 @@ def _brush(photo: Path) -> Path:
 # ---------------------------------------------------------------------------------------------------- before
 
 
+def reading(height: int, width: int, peak_bytes: int = 0) -> ReadingPlan:
+    return ReadingPlan((height, width), (height, width), peak_bytes)
+
+
 def test_a_photo_is_painted_from_disk_if_memory_does_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert reason_to_stream((100, 100), 10**6, Run(max_memory=100), is_reduced=False) == ""
-    needed = reason_to_stream((100, 100), 2**40, Run(max_memory=100), is_reduced=False)
+    photo, limited = reading(100, 100), Run(max_memory=100)
+    assert reason_to_stream("a", photo, 10**6, 10**6, limited) == ""
+    needed = reason_to_stream("a", photo, 2**40, 10**6, limited)
     assert needed.startswith("painting in memory needs 102")
     assert needed.endswith("GiB, and --max-memory allows 100 GiB")
-    assert "more than the 300" in reason_to_stream((MAX_PIXELS, 2), 0, Run(max_memory=100), is_reduced=False)
+    assert reason_to_stream("a", reading(100, 100, 2**40), 10**6, 10**6, limited) == needed
+    assert "more than the 300" in reason_to_stream("a", reading(MAX_PIXELS, 2), 0, 2**40, limited)
     monkeypatch.setattr("impasto.recipes.checks.available_memory", lambda _: 2**30)
-    pixels = (10_000, 5_000)  # 1.2 GiB to read
-    assert "1.0 GiB are free" in reason_to_stream(pixels, 0, Run(), is_reduced=False)
-    assert reason_to_stream(pixels, 0, Run(), is_reduced=True) == ""
+    assert "1.0 GiB are free" in reason_to_stream("a", reading(100, 100, 2**31), 0, 10**6, Run())
+
+
+def test_a_photo_is_painted_in_memory_if_painting_from_disk_takes_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ResourceError, match=r"^painting 'a' needs 102.* GiB, and --max-memory allows 100 GiB; increase"):
+        reason_to_stream("a", reading(100, 100), 2**40, 2**41, Run(max_memory=100))
+    monkeypatch.setattr("impasto.recipes.checks.available_memory", lambda _: 2**30)
+    assert reason_to_stream("a", reading(100, 100), 2**40, 2**41, Run()) == ""
+
+
+def test_small_photos_need_as_much_memory_from_disk_as_in_memory(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    painter = BrushPainter(_brush(photo), EXACT, "torch")
+    used = used_memory(torch.device("cpu"))
+    for side in (64, 512, 1000, 1400):
+        found = reading(side, side, 26 * side * side)
+        for in_memory, from_disk in (
+            instant_streaming.memory_of(found, InstantOptions(size=0)),
+            brush_streaming.memory_of(found, painter, BrushOptions()),
+        ):
+            assert from_disk - used == pytest.approx(in_memory, rel=0.5)
+    large = (20_000, 20_000)
+    statistics = brush.predicted_memory(painter.network, brush.statistics_size(large), BrushOptions())
+    assert brush_streaming.predicted_working_bytes(large, painter, BrushOptions()) >= statistics
+    reduced = ReadingPlan((20_000, 20_000), (1000, 1000), 0)
+    for in_memory, _ in (
+        instant_streaming.memory_of(reduced, InstantOptions(size=1000)),
+        brush_streaming.memory_of(reduced, painter, BrushOptions(size=1000)),
+    ):
+        assert in_memory < 2**31
 
 
 def test_too_little_memory_and_disk_are_one_sentence(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = planned(photo, (COFFEE,), InstantOptions(size=0))
-    parts = Parts(job.output, job.record)
+    parts = Parts(job)
     streaming.check_room(job, parts, 2**20, Run(max_memory=100))
     with pytest.raises(ResourceError, match=r"needs about 200\.0 GiB of memory and --max-memory allows 100 GiB; increase"):
         streaming.check_room(job, parts, 200 * 2**30, Run(max_memory=100))

@@ -1,6 +1,7 @@
 """Everything runs on devices without float64, and with fewer operators than the CPU has."""
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from torch import Tensor
 
 import impasto
 from accelerator import DEVICE, Accelerator, Elsewhere, Literals
-from impasto import notebook
+from impasto import images, notebook
 from impasto.compat import inetwork
 from impasto.compat.inetwork_flags import InetworkOptions
 from impasto.encoders import Vgg
+from impasto.images.large import open_large
 from impasto.networks.style_swap import Decoder, DecoderWidths
-from impasto.recipes import checks, instant_painter
+from impasto.recipes import checks, instant_painter, instant_streaming
 from impasto.recipes import instant as instant_recipe
+from impasto.recipes.streaming import Parts, paint_from_disk
 from impasto.recipes.swatch import paint_swatch
 from impasto.runtime.devices import seconds_now
 from impasto.training.agreement import HeldOut, figures
@@ -134,6 +137,27 @@ def test_large_pictures_are_painted_in_tiles_with_what_every_device_has(
     image = impasto.instant(photo, [STYLE, OTHER], engine="torch", run=ON_CPU, style_weights=(1.0, 2.0)).image
     assert image.shape[-2:] == photo.shape[:2]
     assert bool(image.isfinite().all())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("pyvips") is None, reason="needs impasto[big]")
+def test_an_interrupted_painting_from_disk_continues_with_what_every_device_has(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in (("LARGEST_WHOLE_PX", 4_000), ("TILE_PX", 64), ("HALO_PX", 32), ("_SMALLEST_EDGE_PX", 40)):
+        monkeypatch.setattr(instant_painter, name, value)
+    images.write(tmp_path / "photo.png", images.read(np.kron(PHOTO, np.ones((2, 2, 1), np.float32))))
+    options, styles = impasto.InstantOptions(size=0, engine="torch"), [images.read(STYLE), images.read(OTHER)]
+    painter = instant_painter.InstantPainter(ON_CPU, "torch")
+    job = instant_streaming.job_of(open_large(tmp_path / "photo.png"), styles, painter, options, tmp_path / "out.tif", 8)
+    code = instant_streaming.code_of(styles, painter, options)
+    for step in paint_from_disk(job, instant_streaming.painting_of(painter, code, options), Parts(job)):
+        if step.rows:
+            break
+    assert not job.output.exists()
+    for _ in paint_from_disk(job, instant_streaming.painting_of(painter, code, options), Parts(job)):
+        pass
+    assert images.read(job.output).size == job.size
 
 
 def from_inetwork() -> Tensor:

@@ -11,7 +11,7 @@ from impasto.batch.work import Settings
 from impasto.encoders import load_encoder
 from impasto.encoders.precision import choose_arithmetic, choose_device
 from impasto.errors import ImpastoError, ResourceError
-from impasto.images import fitted_size
+from impasto.images import fitted_size, reduced_size
 from impasto.images.files import size_in_header
 from impasto.networks.brush_files import load_brush
 from impasto.networks.compiled import has_openvino
@@ -53,7 +53,7 @@ def check_workers(workers: int, pairs: Sequence[Pair], settings: Settings) -> No
     fits = int(free // each)
     advice = f"--workers {fits} would fit" if fits else "use --workers 1 and a smaller --size, or close other programs"
     raise ResourceError(
-        f"--workers {workers} needs about {amount(workers * each)}, {amount(each)} for each worker, and "
+        f"--workers {workers} needs about {amount(workers * each)}, {amount(each)} for each worker, but only "
         f"{amount(free)} are free; {advice}"
     )
 
@@ -117,7 +117,7 @@ class _Prediction:
         options = pair.options
         if isinstance(options, PaintOptions):
             return self._paint(size, options)
-        fitted = fitted_size(size, options.size) if 0 < options.size < max(size) else size
+        fitted = reduced_size(size, options.size)
         if isinstance(options, BrushOptions):
             return brush.predicted_memory(self._brush(pair.style), fitted, options)
         one_pass = instant_checks.predicted_memory(fitted, is_colored=options.color != "style")

@@ -27,7 +27,7 @@ from impasto.runtime.temporary import temporary_folder
 ResultT = TypeVar("ResultT")
 
 _STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "obs", "cos", "tos", "r2"})
-"""Protocols of object stores: they have no folders to create, and making one could create a bucket of a mistyped name."""
+"""Protocols of object stores. They need no folders, and creating one at a mistyped URL could create a bucket of that name."""
 _VERSIONS = (
     "ETag",
     "etag",

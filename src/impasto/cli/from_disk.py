@@ -3,21 +3,21 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from impasto.cli import INTERRUPTED_EXIT, fail_with
-from impasto.cli.flags import Files, OutputOptions, Saving
+from impasto.cli.flags import Files, OutputOptions
 from impasto.cli.outputs import save_record
-from impasto.cli.pipes import STDIN, STDOUT
+from impasto.cli.pipes import STDIN, STDOUT, from_stdin
 from impasto.cli.progress import duration, message_console
 from impasto.cli.session import set_threads
 from impasto.errors import ImageFileError, OptionError
-from impasto.images.files import size_in_header
-from impasto.images.large import check_libvips, open_large
+from impasto.images.large import LargePicture, check_libvips, open_large
+from impasto.images.reading import ReadingPlan, reading_plan
 from impasto.images.tiled_tiff import SUFFIXES
 from impasto.options import InstantOptions, Run
 from impasto.options.brush import BrushOptions
@@ -26,6 +26,7 @@ from impasto.recipes.brush import BrushPainter
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.masking import MaskSources
 from impasto.recipes.painting import needed_px, read_styles
+from impasto.recipes.starts import Style
 from impasto.recipes.streaming import (
     Job,
     Paint,
@@ -38,26 +39,27 @@ from impasto.recipes.streaming import (
 )
 from impasto.runtime.amounts import amount
 from impasto.runtime.locks import only_writer
+from impasto.runtime.memory import memory_in_words
 
 _SECONDS_BETWEEN_LINES, _SECONDS_BETWEEN_FRAMES = 5.0, 0.2
 
 
-def reason_for_instant(photo: str, options: InstantOptions, run: Run) -> str:
-    """Return why ``impasto instant`` must paint a photo from disk; empty if it can paint it in memory."""
-    size = _size_of(photo)
-    if size is None:
-        return ""
-    is_reduced = 0 < 2 * options.size < max(size)
-    return reason_to_stream(size, instant_streaming.memory_of(size, options), run, is_reduced=is_reduced)
+def reason_for_instant(photo: str, sources: MaskSources, options: InstantOptions, run: Run) -> str:
+    """Return why ``impasto instant`` must paint a photo from disk; empty if it paints it in memory.
+
+    Raises:
+        ResourceError: painting would take more than ``--max-memory``, both in memory and from disk.
+    """
+    found = _planned(photo, needed_px(options)[0] if sources.is_empty else 0)
+    return "" if found is None else reason_to_stream(photo, found, *instant_streaming.memory_of(found, options), run)
 
 
 def reason_for_brush(photo: str, painter: BrushPainter, options: BrushOptions) -> str:
-    """Return why ``impasto apply`` must paint a photo from disk; empty if it can paint it in memory."""
-    size = _size_of(photo)
-    if size is None:
+    """Return why ``impasto apply`` must paint a photo from disk; see :func:`reason_for_instant`."""
+    found = _planned(photo, options.size)
+    if found is None:
         return ""
-    is_reduced = 0 < 2 * options.size < max(size)
-    return reason_to_stream(size, brush_streaming.memory_of(size, painter, options), painter.run, is_reduced=is_reduced)
+    return reason_to_stream(photo, found, *brush_streaming.memory_of(found, painter, options), painter.run)
 
 
 def instant_from_disk(
@@ -87,53 +89,80 @@ def instant_from_disk(
         ImpastoError: the photo cannot be painted from disk; the message says why.
     """
     flag = instant_streaming.unsupported(options, sources) or ("--report" if files.report else "")
-    output = _checked(words[0], files, flag, reason)
+    _check_supported(words[0], flag, reason)
+    output = _tiff(words[0], files.output, reason)
     set_threads(run)
-    photo, styles = open_large(words[0]), read_styles(list(words[1:]), longest_px=needed_px(options)[1])
-    painter = InstantPainter(run, options.engine)
-    job = instant_streaming.job_of(photo, styles, painter, options, output, files.bits)
-    paint = instant_streaming.painting_of(painter, instant_streaming.code_of(styles, painter, options), options)
-    return _painted(job, paint, instant_streaming.predicted_working_bytes(), run, files, messages, reason)
+    photo = open_large(words[0])
+    styles = read_styles([from_stdin(word) for word in words[1:]], longest_px=needed_px(options)[1])
+    _print_notes(styles, messages)
+    with memory_in_words(options.size or max(photo.size)):
+        painter = InstantPainter(run, options.engine)
+        job = instant_streaming.job_of(photo, styles, painter, options, output, files.bits)
+        paint = instant_streaming.painting_of(painter, instant_streaming.code_of(styles, painter, options), options)
+        return _painted(job, paint, instant_streaming.predicted_working_bytes(job.size, options), run, files, messages, reason)
+
+
+def open_for_brush(photo: str, options: BrushOptions, reason: str) -> LargePicture:
+    """Open a photo that ``impasto apply`` must paint from disk.
+
+    Raises:
+        ImpastoError: the photo cannot be painted from disk; the message says why.
+    """
+    _check_supported(photo, brush_streaming.unsupported(options), reason)
+    return open_large(photo)
 
 
 def brush_from_disk(
-    photo: str, painter: BrushPainter, options: BrushOptions, saving: Saving, output: Path, messages: OutputOptions, reason: str
+    photo: LargePicture, painter: BrushPainter, options: BrushOptions, files: Files, messages: OutputOptions, reason: str
 ) -> int:
     """Paint a photo from disk with ``impasto apply``; see :func:`instant_from_disk`."""
-    files = Files(output=output, record=saving.record, bits=saving.bits, quality=saving.quality, keep_gps=saving.keep_gps)
-    output = _checked(photo, files, brush_streaming.unsupported(options), reason)
-    job = brush_streaming.job_of(open_large(photo), painter, options, output, files.bits)
-    working_bytes = brush_streaming.predicted_working_bytes(painter)
-    return _painted(job, brush_streaming.painting_of(painter, options), working_bytes, painter.run, files, messages, reason)
+    output = _tiff(photo.name, files.output, reason)
+    with memory_in_words(options.size or max(photo.size)):
+        job = brush_streaming.job_of(photo, painter, options, output, files.bits)
+        paint = brush_streaming.painting_of(painter, options)
+        working_bytes = brush_streaming.predicted_working_bytes(job.size, painter, options)
+        return _painted(job, paint, working_bytes, painter.run, files, messages, reason)
 
 
-def _size_of(photo: str) -> tuple[int, int] | None:
-    """Return the (height, width) in the header of a file; None for standard input, or if the file cannot be read."""
-    return None if photo == STDIN or not os.path.isfile(photo) else size_in_header(photo)
+def _planned(photo: str, longest_px: int) -> ReadingPlan | None:
+    """Return how a photo is read in memory; None for standard input, or if the file cannot be read."""
+    return None if photo == STDIN or not os.path.isfile(photo) else reading_plan(photo, longest_px=longest_px)
 
 
-def _checked(photo: str, files: Files, flag: str, reason: str) -> Path:
-    """Return the output, if the options and the output allow painting from disk."""
+def _check_supported(photo: str, flag: str, reason: str) -> None:
+    """Raise unless libvips is installed and there is no option that needs the whole picture in memory."""
     what = f"'{Path(photo).name}': {reason}"
     check_libvips(what)
     if flag:
         raise OptionError(
             f"{what}, and {flag} is not supported in pictures that are painted from disk; omit it, or use a smaller --size"
         )
-    output = files.output
+
+
+def _tiff(photo: str, output: Path | None, reason: str) -> Path:
+    """Return the output. Raise unless it is a TIFF."""
     if output is None or output == STDOUT or output.suffix.lower() not in SUFFIXES:
         raise ImageFileError(
-            f"{what}, so it is painted from disk into a TIFF; give an --output that ends in .tif, or use a smaller --size"
+            f"'{Path(photo).name}': {reason}, so it is painted from disk into a TIFF; "
+            "give an --output that ends in .tif, or use a smaller --size"
         )
     return output
+
+
+def _print_notes(pictures: Iterable[LargePicture | Style], messages: OutputOptions) -> None:
+    """Print how pictures were read."""
+    console = message_console(quiet=messages.quiet)
+    for each in pictures:
+        for note in getattr(each, "notes", ()):  # named styles have no notes
+            console.print(f"{each.name}: {note}")
 
 
 def _painted(job: Job, paint: Paint, working_bytes: int, run: Run, files: Files, messages: OutputOptions, reason: str) -> int:
     """Paint, and print what is done."""
     console = message_console(quiet=messages.quiet)
     with only_writer(job.output):
-        parts = Parts(job.output, job.record)
-        needed_bytes = predicted_bytes(working_bytes, max(job.photo.size[1], job.working[1]))
+        parts = Parts(job)
+        needed_bytes = predicted_bytes(working_bytes, max(job.photo.widest_px, job.working[1]))
         try:
             check_room(job, parts, needed_bytes, run)
         except BaseException:
@@ -153,8 +182,7 @@ def _painted(job: Job, paint: Paint, working_bytes: int, run: Run, files: Files,
                 parts.delete()
             raise
     assert last is not None
-    for note in job.photo.notes:
-        console.print(f"{job.photo.name}: {note}")
+    _print_notes([job.photo], messages)
     if files.record is not None:
         save_record(files.record, dict(job.record))
     if messages.json:

@@ -64,9 +64,10 @@ def instant(
     from impasto.cli.outputs import check_files, check_size, print_notes
     from impasto.cli.report import print_figures
     from impasto.cli.session import figures_by_name, reported, set_threads
+    from impasto.images import reduced_size
     from impasto.recipes.coloring import color_notes
     from impasto.recipes.instant import instant_options, painted_pastiche
-    from impasto.recipes.instant_checks import check, planned_size
+    from impasto.recipes.instant_checks import check
     from impasto.recipes.instant_painter import InstantPainter
     from impasto.recipes.masking import read_masking
     from impasto.recipes.painting import read_pictures
@@ -82,13 +83,13 @@ def instant(
     if (files.gif or files.preview) and not chosen.goes_on:
         flag = "--gif" if files.gif else "--preview"
         raise OptionError(f"{flag} shows the progress of --refine or --hq; add one of them, or omit {flag}")
-    if reason := reason_for_instant(words[0], chosen, where):
+    if reason := reason_for_instant(words[0], sources, chosen, where):
         return instant_from_disk(words, sources, chosen, where, files, output_options, reason)
     console = message_console(quiet=output_options.quiet)
     first, *others = map(from_stdin, words)
     photo, style_inputs = read_pictures(first, others, chosen, sources)
     check(photo, style_inputs, (), chosen)
-    check_size(files, planned_size(photo, chosen))
+    check_size(files, reduced_size(photo.size, chosen.size))
     masking = read_masking(sources, photo, style_inputs)
     picture_notes = (
         f"{each.name}: {note}" for each in (photo, *style_inputs) for note in getattr(each, "notes", ())

@@ -54,7 +54,7 @@ def check_alone(extras: Mapping[str, object], options: Mapping[str, Any]) -> Non
     flags = [flag for flag, path in extras.items() if path is not None]
     flags += [f"--{name}" for name in options if name != "size"]
     for flag in flags:
-        raise OptionError(f"{flag} has no effect with --making-of, which repeats the painting of the record; omit it")
+        raise OptionError(f"{flag} has no effect with --making-of, which paints again with the options in the record; omit it")
 
 
 def film_painting(

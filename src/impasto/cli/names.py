@@ -10,16 +10,19 @@ from impasto.runtime.file_names import file_name, numbered
 _CHECKPOINT = ".impasto-checkpoint.png"
 
 
-def default_output(words: Sequence[str], is_ours: Callable[[Path], bool], folder: Path | None = None) -> Path:
+def default_output(
+    words: Sequence[str], is_ours: Callable[[Path], bool], folder: Path | None = None, suffix: str = ".png"
+) -> Path:
     """Name the output after the content and the styles. If another picture already has the name, add a number.
 
     Args:
         words: the content and the styles.
         is_ours: returns whether a file is an earlier painting of the same pictures. Such a file may be overwritten.
         folder: the folder of the output; by default, the current folder.
+        suffix: the suffix of the output.
     """
     whole = "-".join("stdin" if word == STDIN else Path(word).stem for word in words)
-    paths = ((folder or Path()) / each for each in numbered(whole, ".png"))
+    paths = ((folder or Path()) / each for each in numbered(whole, suffix))
     return next(each for each in paths if not os.path.lexists(each) or is_ours(each))
 
 

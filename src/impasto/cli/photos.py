@@ -11,7 +11,7 @@ from impasto import images
 from impasto.batch.sources import files_in
 from impasto.cli import FAILED_EXIT, INTERRUPTED_EXIT, USAGE_EXIT, fail_with
 from impasto.cli.flags import Files, OutputOptions, Saving
-from impasto.cli.from_disk import brush_from_disk, reason_for_brush
+from impasto.cli.from_disk import brush_from_disk, open_for_brush, reason_for_brush
 from impasto.cli.names import default_output
 from impasto.cli.outputs import Saved, check_files, check_size, print_notes, rehearse, save_pastiche
 from impasto.cli.overwriting import is_same_file
@@ -21,8 +21,10 @@ from impasto.cli.session import set_threads
 from impasto.cli.signals import asked_to_stop
 from impasto.errors import ImageFileError, ImpastoError, OptionError
 from impasto.images import Picture
+from impasto.images.large import LargePicture
+from impasto.images.tiled_tiff import SUFFIXES
 from impasto.options.brush import BrushOptions
-from impasto.recipes.brush import BrushPainter, applied, planned_size
+from impasto.recipes.brush import BrushPainter, applied
 from impasto.recipes.painting import read_content
 from impasto.recipes.pastiche import Pastiche
 from impasto.runtime.devices import seconds_now
@@ -136,7 +138,8 @@ def paint_photos(batch: Batch, painter: BrushPainter, options: BrushOptions, mes
     session = _Session(batch, painter, options, messages)
     try:
         for source in batch.sources:
-            _paint_next(session, source)
+            if code := _paint_next(session, source):
+                return code
     except KeyboardInterrupt:
         if not session.finished:
             raise
@@ -147,13 +150,13 @@ def paint_photos(batch: Batch, painter: BrushPainter, options: BrushOptions, mes
     return _summarized(session)
 
 
-def _paint_next(session: _Session, source: str) -> None:
-    """Paint and save one of the photos, or skip it."""
+def _paint_next(session: _Session, source: str) -> int:
+    """Paint and save one of the photos, or skip it. Return 130 if the user interrupted and a message says so, otherwise 0."""
     batch, options, started = session.batch, session.options, seconds_now()
     console = message_console(quiet=session.messages.quiet)
-    if reason := reason_for_brush(source, session.painter, options):
-        return _paint_from_disk(session, source, reason)
     try:
+        if reason := reason_for_brush(source, session.painter, options):
+            return _paint_from_disk(session, source, reason)
         photo = read_content(from_stdin(source), longest_px=options.size)
     except ImpastoError as error:
         return _skip(session, source, error)
@@ -162,7 +165,7 @@ def _paint_next(session: _Session, source: str) -> None:
     files = batch.files(output := batch.output or _output(session, source, photo))
     check_files(files, (batch.brush, *batch.sources) if os.path.lexists(output) or files.record else ())
     try:
-        check_size(files, planned_size(photo, options))
+        check_size(files, images.reduced_size(photo.size, options.size))
         with memory_in_words(options.size or max(photo.size)):
             pastiche = applied(session.painter, photo, options)
     except ImpastoError as error:
@@ -175,37 +178,36 @@ def _paint_next(session: _Session, source: str) -> None:
     _report(session, pastiche, saved, seconds_now() - started)
     if requests:
         raise KeyboardInterrupt
-    return None
+    return 0
 
 
-def _paint_from_disk(session: _Session, source: str, reason: str) -> None:
-    """Paint and save a photo that does not fit into memory, or skip it."""
-    batch = session.batch
-    if batch.output is None and not batch.keeps_names:
-        output = batch.folder / f"{Path(default_output((source, batch.brush), lambda _: True)).stem}.tif"
-    else:
-        output = batch.output or batch.folder / Path(source).name
+def _paint_from_disk(session: _Session, source: str, reason: str) -> int:
+    """Paint and save a photo that does not fit into memory, or skip it; see :func:`_paint_next`."""
+    batch, options = session.batch, session.options
     try:
-        batch.folder.mkdir(parents=True, exist_ok=True)
-        check_files(batch.files(output), (batch.brush, *batch.sources))
-        code = brush_from_disk(source, session.painter, session.options, batch.saving, output, session.messages, reason)
+        photo = open_for_brush(source, options, reason)
+        files = batch.files(output := batch.output or _output(session, source, photo, ".tif"))
+        check_files(files, (batch.brush, *batch.sources))
+        code = brush_from_disk(photo, session.painter, options, files, session.messages, reason)
     except ImpastoError as error:
         return _skip(session, source, error)
-    if code == INTERRUPTED_EXIT:
+    if not code:
+        session.finished.append(output)
+    elif session.finished:
         raise KeyboardInterrupt
-    session.finished.append(output)
-    return None
+    return code
 
 
-def _skip(session: _Session, source: str, error: ImpastoError) -> None:
-    """Print why a photo is skipped. If it is the only one, raise the error."""
+def _skip(session: _Session, source: str, error: ImpastoError) -> int:
+    """Print why a photo is skipped. If it is the only one, raise the error. Return 0, to continue with the next photo."""
     if len(session.batch.sources) == 1:
         raise error
     fail_with(f"skipped: {error}", FAILED_EXIT)
     session.skipped.append(source)
+    return 0
 
 
-def _output(session: _Session, source: str, photo: Picture) -> Path:
+def _output(session: _Session, source: str, photo: Picture | LargePicture, suffix: str = ".png") -> Path:
     """Create the folder, and name the result. An earlier result of the same photo and brush is replaced."""
     batch = session.batch
     try:
@@ -213,14 +215,15 @@ def _output(session: _Session, source: str, photo: Picture) -> Path:
     except OSError as error:
         raise ImageFileError(f"folder '{batch.folder}' cannot be created ({error.strerror}); give another folder") from error
     if batch.keeps_names:
-        return _with_own_name(batch.folder, source)
+        path = _with_own_name(batch.folder, source)
+        return path if suffix == ".png" or path.suffix.lower() in SUFFIXES else path.with_suffix(suffix)
 
     def is_ours(path: Path) -> bool:
         if path in session.finished or any(is_same_file(path, each) for each in batch.sources):
             return False
         return _is_painted_from(path, photo.sha256, session.painter.network.sha256)
 
-    return default_output((source, batch.brush), is_ours, batch.folder)
+    return default_output((source, batch.brush), is_ours, batch.folder, suffix)
 
 
 def _with_own_name(folder: Path, source: str) -> Path:

@@ -180,7 +180,8 @@ def check_history_memory(request: InetworkRequest) -> None:
         return
     rows, fits = request.flags.image_size, int(request.flags.image_size * math.sqrt(free / needed) * 0.5)
     raise ResourceError(
-        f"--image_size {rows} needs at least {amount(needed)} and {amount(free)} are free; --image_size {fits} may fit"
+        f"--image_size {rows} needs at least {amount(needed)} of memory, but only {amount(free)} are free; "
+        f"--image_size {fits} may fit"
     )
 
 

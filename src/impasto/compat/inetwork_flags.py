@@ -159,7 +159,7 @@ def as_choice(name: str, word: str, choices: object) -> str:
     """Return the word if it is one of the choices; raise OptionError otherwise."""
     allowed = [str(each) for each in get_args(choices)]
     if word not in allowed:
-        raise OptionError(f"--{name} {word!r} is not known; allowed are {', '.join(allowed)}")
+        raise OptionError(f"--{name} {word!r} is not known; use one of {', '.join(allowed)}")
     return word
 
 

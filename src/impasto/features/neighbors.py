@@ -170,6 +170,7 @@ class Patches(NamedTuple):
         variety: standard deviation of the noise that selects among similar patches.
         top: vertical offset of this picture if it is part of a larger one, in positions; a multiple of the side.
         left: horizontal offset, also in positions and a multiple of the side.
+        uniformity: exponent of the preference for uniform patches, see :meth:`Keys.patches`; 0: no preference.
     """
 
     side: int = 8
@@ -177,6 +178,7 @@ class Patches(NamedTuple):
     variety: float = 0.2
     top: int = 0
     left: int = 0
+    uniformity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -278,13 +280,23 @@ class Keys:
         sparse = places[allowed & (row % stride == stride // 2) & (column % stride == stride // 2)]
         return (sparse, stride) if 0 < len(sparse) <= 2 * self.most else (places[allowed][:: -(-count // self.most)], stride)
 
-    def patches(self, style: int, side: int) -> "PatchKeys":
-        """Average the keys of each patch of a style picture, and scale the averages to length 1."""
+    def patches(self, style: int, side: int, uniformity: float = 0.0) -> "PatchKeys":
+        """Average the keys of each patch of a style picture, and scale the averages to length 1.
+
+        Args:
+            style: index of the style picture.
+            side: side of a patch, in positions.
+            uniformity: exponent; each result is multiplied by this power of the length of the average. The keys have length 1,
+                so the average is short if the patch is not uniform. Such a patch, for example a piece of sky with part of a
+                tree, is then chosen less often.
+        """
         height, width = self.sizes[style]
         own = self.keys[self.starts[style] : self.starts[style + 1]].T.reshape(1, -1, height, width)
         step = max(1, side // 4, math.ceil(math.sqrt(height * width / self.most)))
         pooled = F.avg_pool2d(own, (min(side, height), min(side, width)), stride=step)
-        return PatchKeys(unit(pooled[0].flatten(1).T).T.contiguous(), step, pooled.shape[-1])
+        means = pooled[0].flatten(1).T
+        found = unit(means) * means.square().sum(1, keepdim=True).sqrt() ** uniformity if uniformity else unit(means)
+        return PatchKeys(found.T.contiguous(), step, pooled.shape[-1])
 
     @property
     def starts(self) -> list[int]:
@@ -299,7 +311,7 @@ class PatchKeys(NamedTuple):
     """Keys of whole patches of a style picture.
 
     Attributes:
-        keys: (directions, patches), columns of length 1.
+        keys: (directions, patches); columns of length 1, or less with a preference for uniform patches.
         step: distance between neighboring patches, in positions.
         across: number of patches in each row of patches.
     """
@@ -372,7 +384,7 @@ class _Space:
         heights, widths, starts = self._geometry()
         row, column = (torch.zeros(down * across, dtype=torch.long, device=grid.device) for _ in range(2))
         for index in range(len(self.sizes)):
-            keys, step, across_keys = self._source.patches(index, side)
+            keys, step, across_keys = self._source.patches(index, side, patches.uniformity)
             best = torch.cat([(part @ keys).argmax(1) for part in noisy.split(max(1, _CHUNK // keys.shape[1]))])
             is_of_style = owner == index
             row = torch.where(is_of_style, best // across_keys * step, row)

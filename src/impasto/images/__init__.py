@@ -19,7 +19,7 @@ files atomically.
 
 from impasto.images.animations import AnimationFrame, animation_frames, is_animation, write_frames
 from impasto.images.metadata import Metadata
-from impasto.images.picture import Picture, filled, fitted_size, resize, to_array, to_pil
+from impasto.images.picture import Picture, filled, fitted_size, reduced_size, resize, to_array, to_pil
 from impasto.images.proof import proofed
 from impasto.images.reading import MAX_PIXELS, Source, read, read_record
 from impasto.images.sheet import contact_sheet
@@ -43,6 +43,7 @@ __all__ = [
     "proofed",
     "read",
     "read_record",
+    "reduced_size",
     "resize",
     "to_array",
     "to_pil",

@@ -1,15 +1,20 @@
 """Chunks of PNG files: read them, and remove those that prevent Pillow from reading a file."""
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
-from impasto.images.png16 import SIGNATURE
+from impasto.images.png16 import SIGNATURE, chunk_of
 
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _LARGEST_BYTES, _LARGEST_SUM = 2**20, 2**25
 """Pillow fails above 1 MiB for one compressed text or profile, and above 64 MiB for all texts together."""
+_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
+_MOST_BYTES_OF_A_ROW = 9
+"""A row of one pixel: the type of its filter, and up to four channels of two bytes."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,27 @@ def readable(png: bytes, notes: list[str]) -> bytes:
         elif chunk.kind in _TEXTS:
             total += size
     return b"".join((*parts, png[kept_to:])) if parts else png
+
+
+def in_miniature(file: BinaryIO) -> bytes:
+    """Return a PNG of one pixel with all other chunks of a PNG file, so that they can be read without decoding the picture.
+
+    Animation chunks are omitted. The bodies of pixel chunks are not read.
+    """
+    file.seek(len(SIGNATURE))
+    parts, has_pixels = [SIGNATURE], False
+    while len(head := file.read(8)) == 8:
+        (length,), kind = struct.unpack_from(">I", head), head[4:]
+        if kind == b"IDAT" and not has_pixels:
+            parts.append(chunk_of(kind, zlib.compress(bytes(_MOST_BYTES_OF_A_ROW))))
+            has_pixels = True
+        if kind == b"IDAT" or kind in _ANIMATION:
+            file.seek(length + 4, os.SEEK_CUR)
+        elif kind == b"IHDR":
+            parts.append(chunk_of(kind, struct.pack(">II", 1, 1) + file.read(length + 4)[8:length]))
+        else:
+            parts.append(head + file.read(length + 4))
+    return b"".join(parts)
 
 
 def _reason(chunk: Chunk, size: int, total: int) -> str:

@@ -185,7 +185,7 @@ def _deep_values(opened: PIL.Image.Image, data: bytes | None, name: str, notes: 
         if tags.get(0x0106) == 0 and values.dtype.kind == "u":
             values = np.iinfo(values.dtype).max - values  # white is zero
         return values
-    if data is None or opened.format not in ("PNG", "TIFF") or not _is_deep(opened, data):
+    if data is None or opened.format not in ("PNG", "TIFF") or not is_deep(opened, data):
         return None
     low = _low_bytes(data, name)
     if low is None:
@@ -194,7 +194,13 @@ def _deep_values(opened: PIL.Image.Image, data: bytes | None, name: str, notes: 
     return np.asarray(opened).astype(np.uint16) * np.uint16(256) + low
 
 
-def _is_deep(opened: PIL.Image.Image, data: bytes) -> bool:
+def is_deep(opened: PIL.Image.Image, data: bytes) -> bool:
+    """Return whether a PNG or a TIFF has more than 8 bits per channel.
+
+    Args:
+        opened: the picture.
+        data: the bytes of the file, or the first ones.
+    """
     if opened.format == "PNG":
         return data[24] == 16
     return bool(max(getattr(opened, "tag_v2", {}).get(0x0102, (8,))) > 8)

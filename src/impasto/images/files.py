@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import PIL.Image
 import torch
 
 from impasto.errors import ImageFileError, ImpastoError, OptionError, ResourceError
-from impasto.images import signatures
+from impasto.images import chunks, signatures
 from impasto.runtime.amounts import amount
 from impasto.runtime.memory import available_memory
 
@@ -24,7 +24,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 
 PYTHON_ADVICE = ", or in Python increase max_pixels of impasto.read"
 """End of the message about too many pixels; the studio omits it."""
-_BYTES_PER_PIXEL = 26
+BYTES_OF_A_PIXEL = 26
 """Peak memory of reading, in bytes per pixel. On 24-megapixel pictures, it was 21 (gray TIFF) to 26 (PNG, rotated JPEG)."""
 BYTES_OF_A_REDUCED_PIXEL = 9
 """Peak memory, in bytes per pixel, if the size is reduced before conversion to float: 4 in Pillow, and up to 6 in libjpeg for
@@ -47,6 +47,17 @@ def contents(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
         raise OptionError(
             f"a picture cannot be read from {type(source).__name__}; give a path, bytes, an image, an array or a tensor"
         )
+    with opened_file(source) as (file, head):
+        return head + file.read(), Path(source).name
+
+
+@contextmanager
+def opened_file(source: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, bytes]]:
+    """Open a picture file; yield it, after its first bytes, and these bytes.
+
+    Raises:
+        ImageFileError: see :func:`contents`.
+    """
     path = Path(source)
     try:
         mode = path.stat().st_mode
@@ -56,7 +67,7 @@ def contents(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
         with path.open("rb") as file:
             head = file.read(4096)
             check_kind(head, path.name)
-            return head + file.read(), path.name
+            yield file, head
     except FileNotFoundError:
         raise ImageFileError(f"there is no file '{path}'; check its name and folder") from None
     except ImpastoError:
@@ -78,7 +89,7 @@ def check_kind(head: bytes, name: str) -> None:
     if b"<svg" in head[:4096].lower() and words is None:
         raise ImageFileError(f"'{name}' is an SVG, a vector picture without pixels; export it as PNG and use that")
     what = f"is {words}, which is not supported" if words else "is not a picture in a supported format"
-    raise ImageFileError(f"'{name}' {what}; allowed are JPEG, PNG, WebP, TIFF, AVIF, BMP, GIF and HEIC")
+    raise ImageFileError(f"'{name}' {what}; use JPEG, PNG, WebP, TIFF, AVIF, BMP, GIF or HEIC")
 
 
 def raw_photo(name: str, kind: str = "") -> ImageFileError:
@@ -122,17 +133,46 @@ def opened_picture(data: bytes, name: str) -> PIL.Image.Image:
     return factory(io.BytesIO(data), "")
 
 
+def opened_header(file: BinaryIO, head: bytes, name: str, notes: list[str]) -> tuple[PIL.Image.Image, bytes]:
+    """Open a file for everything but its pixels, which are not read from PNG, JPEG and TIFF files.
+
+    Args:
+        file: the file, which can be read at any position.
+        head: its first bytes.
+        name: its name for errors.
+        notes: list to which a message is appended for each damaged part.
+
+    Returns:
+        The picture, and bytes with the chunks of a PNG, without its pixels; for other formats, the first bytes.
+    """
+    if kind_of(head) == "PNG":  # Pillow decodes the whole picture to find metadata behind the pixels
+        head = chunks.readable(chunks.in_miniature(file), notes)
+        return opened_picture(head, name), head
+    return _opened(file, head, name), head
+
+
+def _opened(file: BinaryIO, head: bytes, name: str) -> PIL.Image.Image:
+    """Open a file with the reader of its format, which reads the pixels later from the same file."""
+    kind = cast("str", kind_of(head))
+    file.seek(0)
+    return opened_picture(file.read(), name) if kind == "HEIC" else PIL.Image.OPEN[kind][0](file, "")
+
+
 def size_in_header(path: str | os.PathLike[str]) -> tuple[int, int] | None:
     """Return the (height, width) that a file's header gives, before any rotation; None if it cannot be read as a picture."""
+    found = header_of(path)
+    return None if found is None else (found[0].height, found[0].width)
+
+
+def header_of(path: str | os.PathLike[str]) -> tuple[PIL.Image.Image, bytes] | None:
+    """Read the header of a file. Return the picture, whose pixels cannot be read, and the first bytes of the file.
+
+    Returns:
+        None if the file cannot be read as a picture.
+    """
     try:
-        with open(path, "rb") as file, decoding(str(path), []):
-            head = file.read(4096)
-            check_kind(head, str(path))
-            file.seek(0)
-            kind = kind_of(head)
-            is_heic = kind == "HEIC"
-            opened = opened_picture(file.read(), str(path)) if is_heic else PIL.Image.OPEN[cast("str", kind)][0](file, "")
-            return opened.height, opened.width
+        with opened_file(path) as (file, head), decoding(str(path), []):
+            return _opened(file, head, str(path)), head
     except (ImpastoError, OSError, ValueError):
         return None
 
@@ -161,7 +201,7 @@ def decoding(name: str, notes: list[str]) -> Iterator[None]:
             notes.append(text)
 
 
-def check_area(size: tuple[int, int], max_pixels: int, name: str, bytes_per_pixel: int = _BYTES_PER_PIXEL) -> None:
+def check_area(size: tuple[int, int], max_pixels: int, name: str, bytes_per_pixel: int = BYTES_OF_A_PIXEL) -> None:
     """Refuse a picture that is too large to decode, given its (width, height) from the header.
 
     Raises:

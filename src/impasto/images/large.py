@@ -19,17 +19,18 @@ import PIL.Image
 from impasto.errors import ImageFileError
 from impasto.images import spaces, tiffs
 from impasto.images.colors import deep_color, managed
-from impasto.images.files import check_kind, decoding, kind_of, raw_photo
+from impasto.images.files import decoding, kind_of, opened_file, opened_header, raw_photo
 from impasto.images.metadata import Metadata, turned
 from impasto.images.picture import Array
-from impasto.images.reading import upright
+from impasto.images.ranges import scaled
+from impasto.images.reading import note_frames, upright
 from impasto.images.spaces import ColorSpace
 from impasto.images.tagged import space_of
 from impasto.runtime.tiling import Place, spans
 
 _LOADERS = {"TIFF": "tiffload", "PNG": "pngload", "JPEG": "jpegload", "WEBP": "webpload"}
-_HEAD_BYTES = 2**16
 _ROWS = 256
+_ALLOWED = "save it in gray or RGB with 8 or 16 bits"
 ADVICE = "pip install 'impasto[big]'"
 
 
@@ -58,6 +59,11 @@ class LargePicture:
     _profile: bytes | None = field(repr=False)
     _space: ColorSpace | None = field(repr=False)
     _channels: int = field(repr=False)
+
+    @property
+    def widest_px(self) -> int:
+        """The number of columns of the picture, or of its strips in the file if they are more."""
+        return self.size[1] if self._orientation < 5 else max(self.size)
 
     def strips(self) -> Iterator[tuple[Place, Array]]:
         """Decode the picture, from the top of the file to its end.
@@ -95,7 +101,7 @@ class LargePicture:
                 return converted
             unit: npt.NDArray[np.float32] = converted.astype(np.float32) / np.float32(255)
         else:
-            unit = deep_color(colors.astype(np.float32) / np.float32(65535), self._profile, notes)
+            unit = deep_color(scaled(colors, self.name, notes), self._profile, notes)
         if self._space is not None and not self._space.is_srgb:
             notes.append(f"converted from {self._space.name} to sRGB")
             unit = spaces.to_srgb(unit, self._space)
@@ -123,23 +129,22 @@ def open_large(path: str | os.PathLike[str]) -> LargePicture:
     """
     path = Path(path)
     name, notes = path.name, list[str]()
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise ImageFileError(f"'{path}' cannot be read ({error.strerror or error}); check its name and permissions") from error
-    with file, decoding(name, notes):
-        head = file.read(_HEAD_BYTES)
-        check_kind(head, name)
+    with opened_file(path) as (file, head), decoding(name, notes):
         kind = kind_of(head) or ""
         if kind not in _LOADERS:
             raise ImageFileError(f"'{name}' is {kind}, which cannot be painted from disk; save it as TIFF, PNG, JPEG or WebP")
         if kind == "TIFF":
             file.seek(0)
             _check_pages(tiffs.pages_in(file), name)
-        file.seek(0)
-        opened = PIL.Image.OPEN[kind][0](file, "")
+        try:
+            opened, head = opened_header(file, head, name, notes)
+        except SyntaxError as error:  # Pillow supports the format, but not this variant
+            raise ImageFileError(f"'{name}' is a {kind} that cannot be painted from disk; {_ALLOWED}") from error
+        if opened.mode == "LAB":
+            raise ImageFileError(f"'{name}' is in Lab colors, which cannot be painted from disk; {_ALLOWED}")
+        note_frames(opened, notes)
         orientation, metadata = turned(opened, notes)
-        space = None if opened.mode in ("CMYK", "LAB") else space_of(opened, head, notes)
+        space = None if opened.mode == "CMYK" else space_of(opened, head, notes)
         profile = None if space else opened.info.get("icc_profile")
         stored = _opened(path)
         channels = stored.bands - bool(stored.hasalpha())
@@ -147,7 +152,7 @@ def open_large(path: str | os.PathLike[str]) -> LargePicture:
         if stored.format not in _DTYPES or channels not in ((4,) if is_cmyk else (1, 3)):
             raise ImageFileError(
                 f"'{name}' has {stored.bands} channels of type {stored.format} ({stored.interpretation}), which cannot be "
-                "painted from disk; save it in gray or RGB with 8 or 16 bits"
+                f"painted from disk; {_ALLOWED}"
             )
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -185,7 +190,7 @@ def _opened(path: Path) -> Any:
     with path.open("rb") as file:
         kind = kind_of(file.read(4096)) or ""
     load = getattr(_libvips().Image, _LOADERS[kind])
-    return load(str(path), access="sequential", fail_on="truncated")
+    return load(str(path), access="sequential", fail_on="error")
 
 
 def _check_pages(pages: list[tiffs.Page], name: str) -> None:

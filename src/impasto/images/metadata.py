@@ -31,7 +31,10 @@ class Metadata:
 
 
 def turned(opened: PIL.Image.Image, notes: list[str]) -> tuple[int, Metadata]:
-    """Return the orientation of a picture, 1 to 8, and its metadata with orientation 1; for damaged EXIF, a note is added."""
+    """Return the orientation of a picture, 1 to 8, and a copy of its metadata in which the orientation is 1.
+
+    If the EXIF data is damaged, add a note.
+    """
     orientation, exif = 1, None
     try:
         found = opened.getexif()

@@ -159,6 +159,20 @@ def fitted_size(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
     return height, width
 
 
+def reduced_size(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
+    """Reduce a size so that its longer side has at most a given length; keep the aspect ratio.
+
+    Args:
+        size: (height, width), each at least 1.
+        longest_px: maximum length of the longer side; 0: no maximum.
+
+    Example:
+        >>> reduced_size((3000, 4000), 512), reduced_size((300, 400), 512), reduced_size((3000, 4000), 0)
+        ((384, 512), (300, 400), (3000, 4000))
+    """
+    return fitted_size(size, longest_px) if 0 < longest_px < max(size) else size
+
+
 def resize(image: Image, size: tuple[int, int]) -> Image:
     """Resize a picture or a mask with bicubic interpolation, with antialiasing when it shrinks.
 

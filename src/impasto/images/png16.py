@@ -34,9 +34,9 @@ def deepen(small: bytes, size: tuple[int, int], strips: Iterable[npt.NDArray[np.
     yield SIGNATURE
     for kind, body in _chunks(small):
         if kind == b"IDAT":
-            yield from (_chunk(kind, part) for part in _compressed(chain([first], strips)))
+            yield from (chunk_of(kind, part) for part in _compressed(chain([first], strips)))
         else:
-            yield _chunk(kind, header if kind == b"IHDR" else body)
+            yield chunk_of(kind, header if kind == b"IHDR" else body)
 
 
 def _compressed(strips: Iterable[npt.NDArray[np.uint16]]) -> Iterator[bytes]:
@@ -64,5 +64,6 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 12 + length
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def chunk_of(kind: bytes, body: bytes) -> bytes:
+    """Return the bytes of a chunk: its length, type, body and checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -14,19 +15,23 @@ from torch import Tensor
 
 from impasto.errors import ImageFileError, OptionError, ShapeError
 from impasto.images import chunks, tiffs, xmp
-from impasto.images.colors import Opened, Pixels, pixels_of, tiff_pixels
+from impasto.images.colors import Opened, Pixels, is_deep, pixels_of, tiff_pixels
 from impasto.images.files import (
+    BYTES_OF_A_PIXEL,
     BYTES_OF_A_REDUCED_PIXEL,
     check_area,
     contents,
     decoding,
+    header_of,
     kind_of,
+    opened_file,
+    opened_header,
     opened_picture,
     raw_photo,
 )
 from impasto.images.jpegs import completed
 from impasto.images.metadata import Metadata, as_bytes, turned
-from impasto.images.picture import Array, Picture, filled, fitted_size
+from impasto.images.picture import Array, Picture, filled, fitted_size, reduced_size
 from impasto.runtime.torch_state import in_known_state
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | PIL.Image.Image | npt.NDArray[Any] | Tensor
@@ -92,7 +97,7 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -
     notes: list[str] = []
     if isinstance(source, PIL.Image.Image):
         name = os.path.basename(str(getattr(source, "filename", ""))) or "image"
-        _check_size(source, wanted, name)
+        _check_size(source, None, wanted, name)
         with decoding(name, notes):
             digest = _digest(source.tobytes(), source.mode, source.size)
             pixels, metadata = _decoded(Opened(source, None, name, wanted.smaller_size(source.size)), notes)
@@ -104,6 +109,32 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS, longest_px: int = 0) -
     return _picture(pixels, metadata, name, digest, notes)
 
 
+@dataclass(frozen=True)
+class ReadingPlan:
+    """How :func:`read` would read a file.
+
+    Attributes:
+        size: (height, width) in the file, before any rotation.
+        read_size: (height, width) after the picture was reduced, if it is; before any rotation.
+        peak_bytes: the peak memory of reading.
+    """
+
+    size: tuple[int, int]
+    read_size: tuple[int, int]
+    peak_bytes: int
+
+
+def reading_plan(path: str | os.PathLike[str], *, longest_px: int = 0) -> ReadingPlan | None:
+    """Plan how :func:`read` would read a file, from its header; None if the file cannot be read as a picture."""
+    found = header_of(path)
+    if found is None:
+        return None
+    (opened, head), wanted = found, _Wanted(MAX_PIXELS, longest_px)
+    size, bytes_each = (opened.height, opened.width), _bytes_of_a_pixel(opened, head, wanted)
+    is_reduced = bytes_each == BYTES_OF_A_REDUCED_PIXEL
+    return ReadingPlan(size, reduced_size(size, longest_px) if is_reduced else size, bytes_each * math.prod(size))
+
+
 def read_record(path: str | os.PathLike[str]) -> dict[str, object] | None:
     """Read the record of the run that made a picture, as saved by :func:`impasto.images.write`.
 
@@ -113,9 +144,9 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, object] | None:
     Raises:
         ImageFileError: the file is missing or not a picture, or its record is damaged.
     """
-    data, name = contents(path)
-    with decoding(name, []):
-        opened = opened_picture(chunks.readable(data, []) if kind_of(data) == "PNG" else data, name)
+    name = os.path.basename(path)
+    with opened_file(path) as (file, head), decoding(name, []):
+        opened, _ = opened_header(file, head, name, [])
         text = opened.info.get("impasto") or xmp.record_in(as_bytes(opened.info.get("xmp")))
     if not text:
         return None
@@ -172,7 +203,7 @@ def _unit(array: Array, name: str) -> Array:
     if array.dtype == np.bool_:
         return array.astype(np.float32)
     if not np.issubdtype(array.dtype, np.floating):
-        raise OptionError(f"{name} of type {array.dtype} is not a picture; allowed are uint8, uint16 and float in [0, 1]")
+        raise OptionError(f"{name} of type {array.dtype} is not a picture; use uint8, uint16 or float in [0, 1]")
     if not np.isfinite(array).all():
         raise OptionError(f"{name} contains NaN or infinite values; values must be from 0 to 1")
     low, high = float(array.min()), float(array.max())
@@ -197,7 +228,7 @@ def _decoded_file(data: bytes, name: str, wanted: _Wanted, notes: list[str]) -> 
     if tags.get(0x011C) == 2 and max(tags.get(0x0102, (8,))) > 8:  # Pillow misreads planar channels of more than 8 bits
         orientation, metadata = turned(opened, notes)
         return _turn(tiff_pixels(data, name, wanted.max_pixels, notes), orientation), metadata
-    _check_size(opened, wanted, name)
+    _check_size(opened, data, wanted, name)
     return _decoded(_drafted(Opened(opened, data, name, wanted.smaller_size(opened.size))), notes)
 
 
@@ -217,13 +248,16 @@ def _largest_page(data: bytes, name: str, notes: list[str]) -> bytes:
     return tiffs.with_first(data, largest)
 
 
-def _check_size(opened: PIL.Image.Image, wanted: _Wanted, name: str) -> None:
-    """Refuse a picture that is too large. A picture that is reduced while it is decoded needs less memory per pixel."""
-    is_reduced = wanted.smaller_size(opened.size) is not None and opened.mode in ("L", "RGB", "CMYK")
-    if is_reduced and not opened.has_transparency_data:
-        check_area(opened.size, wanted.max_pixels, name, BYTES_OF_A_REDUCED_PIXEL)
-    else:
-        check_area(opened.size, wanted.max_pixels, name)
+def _check_size(opened: PIL.Image.Image, data: bytes | None, wanted: _Wanted, name: str) -> None:
+    """Refuse a picture that is too large."""
+    check_area(opened.size, wanted.max_pixels, name, _bytes_of_a_pixel(opened, data, wanted))
+
+
+def _bytes_of_a_pixel(opened: PIL.Image.Image, data: bytes | None, wanted: _Wanted) -> int:
+    """Return the peak memory of reading a picture, per pixel; it is lower if the picture is reduced while it is decoded."""
+    if wanted.smaller_size(opened.size) is None or opened.mode not in ("L", "RGB", "CMYK") or opened.has_transparency_data:
+        return BYTES_OF_A_PIXEL
+    return BYTES_OF_A_PIXEL if data is not None and is_deep(opened, data) else BYTES_OF_A_REDUCED_PIXEL
 
 
 def _drafted(opened: Opened) -> Opened:
@@ -238,12 +272,8 @@ def _drafted(opened: Opened) -> Opened:
 def _decoded(opened: Opened, notes: list[str]) -> tuple[Pixels, Metadata]:
     """Decode an opened picture."""
     picture = opened.picture
-    frames = getattr(picture, "n_frames", 1)
-    is_first = not any(note.startswith("took") for note in notes)  # not if a later page was put first
-    if (
-        frames > 1 and is_first and picture.format not in ("MPO", "HEIF")
-    ):  # the other frames of MPO and HEIF files are depth maps, gain maps and previews
-        notes.append(f"took the first of {frames} {'pages' if picture.format == 'TIFF' else 'frames'}")
+    if not any(note.startswith("took") for note in notes):  # a later page was put first
+        note_frames(picture, notes)
     if picture.format == "TIFF":  # load() turns the picture and drops the orientation, so read it first
         _, metadata = turned(picture, notes)
         picture.load()
@@ -251,6 +281,13 @@ def _decoded(opened: Opened, notes: list[str]) -> tuple[Pixels, Metadata]:
     opened = _loaded(opened, notes)  # also reads metadata stored after the pixels
     orientation, metadata = turned(opened.picture, notes)
     return _turn(pixels_of(opened, notes), orientation), metadata
+
+
+def note_frames(picture: PIL.Image.Image, notes: list[str]) -> None:
+    """Add a note if a file has several pages or frames. Those of MPO and HEIF are depth maps, gain maps and previews."""
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format not in ("MPO", "HEIF"):
+        notes.append(f"took the first of {frames} {'pages' if picture.format == 'TIFF' else 'frames'}")
 
 
 def _loaded(opened: Opened, notes: list[str]) -> Opened:

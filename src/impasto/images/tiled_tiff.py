@@ -1,12 +1,10 @@
 """Write tiled TIFF files row by row, so that large pictures never have to fit into memory."""
 
 import os
-import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -18,8 +16,7 @@ from impasto.images import tiffs, xmp
 from impasto.images.colors import srgb_profile
 from impasto.images.metadata import Metadata, without_place
 from impasto.images.picture import Array
-from impasto.images.writing import cannot_write, target_of
-from impasto.runtime.atomic import replacing
+from impasto.images.writing import new_file
 
 TILE_PX = 256
 _LARGEST_CLASSIC_BYTES = 4_000_000_000
@@ -29,7 +26,7 @@ _LONG8 = 16
 SUFFIXES = (".tif", ".tiff")
 
 
-def write_tiled(
+def write_tiled(  # noqa: PLR0913  (the settings of impasto.images.write)
     path: str | os.PathLike[str],
     size: tuple[int, int],
     rows: Iterable[Array],
@@ -37,6 +34,7 @@ def write_tiled(
     metadata: Metadata | None = None,
     record: Mapping[str, object] | None = None,
     keep_gps: bool = False,
+    folder: Path | None = None,
 ) -> None:
     """Save a picture as a TIFF of deflated tiles, tagged as sRGB; the file is written atomically.
 
@@ -47,6 +45,7 @@ def write_tiled(
         metadata: metadata to write into the file.
         record: record of the run that made the picture.
         keep_gps: whether to keep the location of the photo in the metadata.
+        folder: where the file is until it is complete, on the same file system; by default, its own folder.
 
     Raises:
         ImageFileError: the suffix is not that of a TIFF, the folder is missing, or the disk is full.
@@ -66,19 +65,8 @@ def write_tiled(
     metadata = metadata if keep_gps else without_place(metadata)
     if record is not None:
         metadata = replace(metadata, xmp=xmp.with_record(metadata.xmp, record))
-    target = target_of(path)
-    try:
-        with replacing(target) as part:
-            with part.open("xb") as file:
-                _write(file, size, rows, metadata)
-                file.flush()
-                os.fsync(file.fileno())
-            with suppress(OSError):  # there may be no old file
-                shutil.copymode(target, part)
-    except OSError as error:
-        if isinstance(error, ImageFileError):
-            raise
-        raise cannot_write(path, error) from error
+    with new_file(path, folder) as file:
+        _write(file, size, rows, metadata)
 
 
 def _write(file: BinaryIO, size: tuple[int, int], rows: Iterable[Array], metadata: Metadata) -> None:

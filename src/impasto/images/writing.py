@@ -6,17 +6,17 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import PIL.Image
 from PIL.PngImagePlugin import PngInfo
 
-from impasto.errors import ImageFileError, OptionError
+from impasto.errors import ImageFileError, ImpastoError, OptionError
 from impasto.images import png16, tiffs, xmp
 from impasto.images.colors import srgb_profile
 from impasto.images.metadata import Metadata, without_place
@@ -82,7 +82,9 @@ def write(  # noqa: PLR0913  (a file has many independent settings, each with a 
         >>> read_record("gray.png")
         {'seed': 0}
     """
-    _replace(path, _parts(path, image, alpha, metadata, record, keep_gps, bits, quality))
+    parts = _parts(path, image, alpha, metadata, record, keep_gps, bits, quality)
+    with new_file(path) as file:
+        file.writelines(parts)
 
 
 def encode(  # noqa: PLR0913  (the parameters of write)
@@ -159,7 +161,7 @@ def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, se
     if _kind(path) != "GIF":
         raise OptionError(f"an animation cannot be saved as '{path}'; its name must end in .gif")
     if not 0.02 <= seconds_per_frame <= 600:
-        raise OptionError(f"seconds_per_frame is {seconds_per_frame}; allowed are 0.02 to 600")
+        raise OptionError(f"seconds_per_frame is {seconds_per_frame}; use 0.02 to 600")
     arrays = [to_array(frame) for frame in frames]
     if not arrays:
         raise OptionError("an animation without frames cannot be saved; give at least one frame")
@@ -169,7 +171,8 @@ def write_animation(path: str | os.PathLike[str], frames: Iterable[Image], *, se
     pictures[0].save(
         stream, "GIF", save_all=True, append_images=pictures[1:], duration=round(seconds_per_frame * 100) * 10, loop=0
     )
-    _replace(path, [stream.getvalue()])
+    with new_file(path) as file:
+        file.write(stream.getvalue())
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -179,11 +182,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         ImageFileError: the format is not supported, or the folder is missing or not writable.
     """
     _kind(path)
-    target = target_of(path)
+    target = _target_of(path)
     try:
         try_writing(target)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise _cannot_write(path, error) from error
 
 
 def check_fits(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
@@ -223,11 +226,11 @@ def _kind(path: str | os.PathLike[str]) -> str:
 
 def _check_options(kind: str, bits: int, quality: int) -> None:
     if bits not in (8, 16):
-        raise OptionError(f"bits is {bits}; allowed are 8 and 16")
+        raise OptionError(f"bits is {bits}; use 8 or 16")
     if bits == 16 and kind not in ("PNG", "TIFF"):
         raise OptionError(f"16 bits cannot be saved as {kind}; choose a name that ends in .png or .tif, or use 8 bits")
     if not 1 <= quality <= 100:
-        raise OptionError(f"quality is {quality}; allowed are 1 to 100")
+        raise OptionError(f"quality is {quality}; use 1 to 100")
 
 
 def _strips(image: Image, alpha: Mask | None, kind: str) -> Iterator[Array]:
@@ -335,23 +338,35 @@ def _tiff(
 # ---- atomic writes -----------------------------------------------------------------------------------------------------
 
 
-def _replace(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
-    """Write parts to a new file in the same folder, flush it to disk, and replace the old file with it."""
-    target = target_of(path)
+@contextmanager
+def new_file(path: str | os.PathLike[str], folder: Path | None = None) -> Iterator[BinaryIO]:
+    """Yield a new file. At the end of the block, flush it to disk, and replace the file at ``path`` with it.
+
+    If the block fails, the new file is deleted.
+
+    Args:
+        path: the file to write.
+        folder: see :func:`impasto.runtime.atomic.replacing`.
+
+    Raises:
+        ImageFileError: the folder is missing, or the disk is full.
+    """
+    target = _target_of(path)
     try:
-        with replacing(target) as part:
+        with replacing(target, folder) as part:
             with part.open("xb") as file:
-                for part_of_file in parts:
-                    file.write(part_of_file)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             with suppress(OSError):  # there may be no old file
                 shutil.copymode(target, part)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        if isinstance(error, ImpastoError):
+            raise
+        raise _cannot_write(path, error) from error
 
 
-def target_of(path: str | os.PathLike[str]) -> Path:
+def _target_of(path: str | os.PathLike[str]) -> Path:
     """Resolve a path; raise ImageFileError if its folder is missing, or if the path is a folder or a device."""
     target = Path(os.path.realpath(path))
     if not os.path.isdir(target.parent):
@@ -361,6 +376,6 @@ def target_of(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def cannot_write(path: str | os.PathLike[str], error: OSError) -> ImageFileError:
+def _cannot_write(path: str | os.PathLike[str], error: OSError) -> ImageFileError:
     """Make the error for a file that cannot be written."""
     return ImageFileError(f"'{path}' cannot be written ({error.strerror or error}); free some space or choose another folder")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from impasto.encoders.precision import choose_device, has_fast_bf16
 from impasto.errors import OptionError, ResourceError, nearest_name
-from impasto.images import Picture, Source, fitted_size, resize
+from impasto.images import Picture, Source, fitted_size, reduced_size, resize
 from impasto.networks.brush_engines import Engines
 from impasto.networks.brush_files import brush_facts, load_brush
 from impasto.networks.flat_parts import with_noise
@@ -126,12 +126,9 @@ class BrushPainter:
         """
         is_faint = bool((_deviation(photo) < _FAINT).all())
         paint, network = (None if is_faint else self.engines.next_picture()) or self._painted, self.network
-        height, width = photo.size
         is_bf16 = self.is_bf16 and not is_faint
         if not any(network.fixed_statistics):
-            at_least = [max(SMALLEST_PX, side) for side in photo.size]
-            ratio = min((_WHOLE_PX / math.prod(at_least)) ** 0.5, _WHOLE_PX / SMALLEST_PX / max(at_least), 1.0)
-            reduced = resized_whole(photo, (_scaled(height, ratio), _scaled(width, ratio)))
+            reduced = resized_whole(photo, statistics_size(photo.size))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16):
                 network = network.with_statistics_of(reduced.to(self.device))
 
@@ -201,7 +198,7 @@ def applied(painter: BrushPainter, photo: Picture, options: BrushOptions) -> Pas
     Raises:
         ResourceError: not enough memory; the message says which size would fit.
     """
-    size = planned_size(photo, options)
+    size = reduced_size(photo.size, options.size)
     check_memory(painter, size, options)
     image = resize(photo.image, size)
     if options.strength == 0:
@@ -218,12 +215,6 @@ def applied(painter: BrushPainter, photo: Picture, options: BrushOptions) -> Pas
         record["notes"] = ["the photo has only one color, so the result has only one color too; use --grain 0.5 to add strokes"]
     alpha = None if photo.alpha is None else resize(photo.alpha, size)
     return Pastiche(image, alpha, photo.metadata, record)
-
-
-def planned_size(photo: Picture, options: BrushOptions) -> tuple[int, int]:
-    """Return the (height, width) of the result."""
-    longest_px = max(photo.size)
-    return fitted_size(photo.size, options.size) if 0 < options.size < longest_px else photo.size
 
 
 def check_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOptions) -> None:
@@ -244,7 +235,9 @@ def check_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOpt
     count = bisect_right(sizes, free, key=lambda px: predicted_memory(painter.network, fitted_size(size, px), options))
     advice = f"use --size {sizes[count - 1]}, or close other programs" if count else "close other programs"
     height, width = working_size(size, options)
-    raise ResourceError(f"painting {width}x{height} pixels needs about {amount(wanted)} and {amount(free)} are free; {advice}")
+    raise ResourceError(
+        f"painting {width}x{height} pixels needs about {amount(wanted)} of memory, but only {amount(free)} are free; {advice}"
+    )
 
 
 def predicted_memory(network: Johnson, size: tuple[int, int], options: BrushOptions) -> int:
@@ -258,6 +251,13 @@ def predicted_memory(network: Johnson, size: tuple[int, int], options: BrushOpti
 def working_size(size: tuple[int, int], options: BrushOptions) -> tuple[int, int]:
     """Return the (height, width) at which to paint. It is smaller than the result if the strokes are larger."""
     return _scaled(size[0], 1 / options.stroke), _scaled(size[1], 1 / options.stroke)
+
+
+def statistics_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the (height, width) to which a large photo is reduced to measure its statistics."""
+    at_least = [max(SMALLEST_PX, side) for side in size]
+    ratio = min((_WHOLE_PX / math.prod(at_least)) ** 0.5, _WHOLE_PX / SMALLEST_PX / max(at_least), 1.0)
+    return _scaled(size[0], ratio), _scaled(size[1], ratio)
 
 
 def _deviation(photo: Raster) -> Tensor:

@@ -8,13 +8,14 @@ from typing import Literal
 
 import torch
 
-from impasto.images import fitted_size
+from impasto.images import reduced_size
 from impasto.images.large import LargePicture
+from impasto.images.reading import ReadingPlan
 from impasto.options.brush import BrushOptions
 from impasto.recipes import brush
-from impasto.recipes.brush import BrushPainter, predicted_memory, working_size
+from impasto.recipes.brush import BrushPainter, predicted_memory, statistics_size, working_size
 from impasto.recipes.pastiche import recorded
-from impasto.recipes.streaming import Job, Paint, Parts, Size, tile_px, tiles_px
+from impasto.recipes.streaming import Job, Paint, Parts, Size, predicted_bytes, tile_px, tiles_px
 from impasto.runtime.rasters import FileRaster, Raster, painted_between
 from impasto.runtime.tiling import Place
 from impasto.runtime.torch_state import in_known_state
@@ -28,14 +29,9 @@ def unsupported(options: BrushOptions) -> str:
     return "--strength 0" if options.strength == 0 else ""
 
 
-def planned_size(size: Size, options: BrushOptions) -> Size:
-    """Return the (height, width) of the result for a photo of a size."""
-    return fitted_size(size, options.size) if 0 < options.size < max(size) else size
-
-
 def job_of(photo: LargePicture, painter: BrushPainter, options: BrushOptions, output: Path, bits: Literal[8, 16]) -> Job:
     """Plan a painting from disk; see :class:`impasto.recipes.streaming.Job`."""
-    size = planned_size(photo.size, options)
+    size = reduced_size(photo.size, options.size)
     working = working_size(size, options)
     record = recorded("brush", photo, (), painter.run) | {
         "brush": {"name": painter.facts.get("name", ""), "sha256": painter.network.sha256},
@@ -45,10 +41,13 @@ def job_of(photo: LargePicture, painter: BrushPainter, options: BrushOptions, ou
     return Job(photo, output, size, working, bits, record, (), pixels, pixels)
 
 
-def predicted_working_bytes(painter: BrushPainter) -> int:
-    """Predict the memory of the network, for the largest part that is painted at a time."""
-    side = brush.TILE_PX + 2 * painter.network.halo_px
-    return predicted_memory(painter.network, (side, side), BrushOptions())
+def predicted_working_bytes(size: Size, painter: BrushPainter, options: BrushOptions) -> int:
+    """Predict the memory of the network for a result of a size: for a tile, or to measure the statistics of the photo."""
+    side, working = brush.TILE_PX + 2 * painter.network.halo_px, working_size(size, options)
+    parts = [(min(side, working[0]), min(side, working[1]))]
+    if not any(painter.network.fixed_statistics):
+        parts.append(statistics_size(working))
+    return max(predicted_memory(painter.network, part, BrushOptions()) for part in parts)
 
 
 def painting_of(painter: BrushPainter, options: BrushOptions) -> Paint:
@@ -66,13 +65,14 @@ def painting_of(painter: BrushPainter, options: BrushOptions) -> Paint:
         width = content.size[1]
         for place in painted_between(content, result, blended, brush.TILE_PX, halo_px, parts.rows):
             if place.left + place.width == width:
-                result.flush()
-                parts.save("painted", rows=place.top + place.height)
+                parts.save_rows(result, place.top + place.height)
             yield tile_px(place, content.size, halo_px)
 
     return paint
 
 
-def memory_of(size: Size, painter: BrushPainter, options: BrushOptions) -> int:
-    """Predict the memory of painting a photo of a size in memory, with the photo."""
-    return 12 * math.prod(size) + predicted_memory(painter.network, planned_size(size, options), options)
+def memory_of(photo: ReadingPlan, painter: BrushPainter, options: BrushOptions) -> tuple[int, int]:
+    """Predict the memory of painting a photo: in memory, with the photo, and from disk."""
+    size = reduced_size(photo.size, options.size)
+    in_memory = 12 * math.prod(photo.read_size) + predicted_memory(painter.network, size, options)
+    return in_memory, predicted_bytes(predicted_working_bytes(size, painter, options), max(photo.size[1], size[1]))

@@ -160,4 +160,6 @@ def _check_memory(size: Size, example_pixels: int, device: torch.device) -> None
     share = math.sqrt(max(0.0, (free - _FIXED_BYTES) / (needed - _FIXED_BYTES))) * 0.95
     fits = int(max(size) * share)
     advice = f"--size {fits} would fit" if fits >= _SMALLEST_PX else "no size would fit: close other programs"
-    raise ResourceError(f"--size {max(size)} needs about {amount(needed)} and {amount(free)} are free; {advice}")
+    raise ResourceError(
+        f"--size {max(size)} needs about {amount(needed)} of memory, but only {amount(free)} are free; {advice}"
+    )

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 import torch
 
 from impasto.errors import OptionError, nearest_name
-from impasto.images import Picture, Source, fitted_size, resize
+from impasto.images import Picture, Source, fitted_size, reduced_size, resize
 from impasto.masks.guides import feathered, shared, softened
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
 from impasto.recipes import gatys, instant_painter
 from impasto.recipes.coloring import Coloring, color_record, coloring_of, in_proof, prepared
 from impasto.recipes.context import PaintingContext
-from impasto.recipes.instant_checks import as_masking, check, check_memory, planned_size, with_swatches
+from impasto.recipes.instant_checks import as_masking, check, check_memory, with_swatches
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, MaskSource, read_masking, separated_masks
 from impasto.recipes.painting import StyleSource, read_pictures, run_recipe
@@ -181,7 +181,7 @@ def painted_pastiche(
         # For strengths below 1, blended_by_strength blends the result with the photo.
         options = replace(options, strength=max(1.0, options.strength))
     masking = as_masking(masks, photo, styles)
-    size = planned_size(photo, options)
+    size = reduced_size(photo.size, options.size)
     working = working_size(size, options)
     check_memory(working, painter.device, is_colored=options.color != "style")
     small, parts = in_proof(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from impasto.errors import ResourceError, ShapeError
-from impasto.images import Picture, fitted_size
+from impasto.images import Picture, reduced_size
 from impasto.options import InstantOptions
 from impasto.recipes.checks import check_enough_pixels, check_styles
 from impasto.recipes.coloring import check_colors, needs_pictures
@@ -30,14 +30,24 @@ def check(photo: Picture, styles: Sequence[Style], masks: Masking | Sequence[Pic
         ShapeError: a picture is too small.
         OptionError: a wrong number of styles, weights or masks, or incompatible color options.
     """
-    check_styles(styles, options.style_weights)
     check_enough_pixels("content", photo, "photo")
+    check_inputs(styles, options)
+    as_masking(masks, photo, styles)
+    check_side(photo.name, reduced_size(photo.size, options.size))
+
+
+def check_inputs(styles: Sequence[Style], options: InstantOptions) -> None:
+    """Raise unless the styles can be painted in, with the color options.
+
+    Raises:
+        ShapeError: a style picture is too small.
+        OptionError: a wrong number of styles or weights, or incompatible color options.
+    """
+    check_styles(styles, options.style_weights)
     for style in styles:
         if isinstance(style, Picture):
             check_enough_pixels("style", style, "style")
     check_colors(with_swatches(styles, options), options)
-    as_masking(masks, photo, styles)
-    check_side(photo.name, planned_size(photo, options))
 
 
 def check_side(name: str, size: tuple[int, int]) -> None:
@@ -78,8 +88,8 @@ def check_memory(size: tuple[int, int], device: torch.device, *, is_colored: boo
     if free is not None and wanted > free:
         fits = int(max(size) * (_pixels_that_fit(free, is_colored=is_colored) / (size[0] * size[1])) ** 0.5)
         raise ResourceError(
-            f"painting {size[1]}x{size[0]} pixels needs about {amount(wanted)} and {amount(free)} are free; "
-            f"use --size {max(SMALLEST_SIDE, fits // 100 * 100)}, or close other programs"
+            f"painting {size[1]}x{size[0]} pixels needs about {amount(wanted)} of memory, but only "
+            f"{amount(free)} are free; use --size {max(SMALLEST_SIDE, fits // 100 * 100)}, or close other programs"
         )
 
 
@@ -97,9 +107,3 @@ def as_masking(masks: Masking | Sequence[Picture], photo: Picture, styles: Seque
         OptionError: a wrong number of masks, or a mask that leaves nothing to paint.
     """
     return masks if isinstance(masks, Masking) else read_masking(MaskSources(style_masks=tuple(masks)), photo, styles)
-
-
-def planned_size(photo: Picture, options: InstantOptions) -> tuple[int, int]:
-    """Return the (height, width) of the result: the size of the photo, or less if ``options.size`` is smaller."""
-    longest = max(photo.size)
-    return photo.size if options.size == 0 or longest <= options.size else fitted_size(photo.size, options.size)

@@ -9,18 +9,18 @@ from typing import Literal
 import numpy as np
 import torch
 
-from impasto.images import Picture, fitted_size
+from impasto.images import reduced_size
 from impasto.images.large import LargePicture
+from impasto.images.reading import ReadingPlan
 from impasto.options import InstantOptions
 from impasto.recipes import instant_painter
-from impasto.recipes.checks import check_enough_pixels, check_styles
 from impasto.recipes.instant import BROADEST, style_parts, working_size
-from impasto.recipes.instant_checks import check_side, predicted_memory
+from impasto.recipes.instant_checks import check_inputs, check_side, predicted_memory
 from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended, painted_sizes
 from impasto.recipes.masking import NO_MASKS, MaskSources
 from impasto.recipes.pastiche import recorded
 from impasto.recipes.starts import Style
-from impasto.recipes.streaming import Job, Paint, Parts, Size, tile_px, tiles_px
+from impasto.recipes.streaming import Job, Paint, Parts, Size, predicted_bytes, tile_px, tiles_px
 from impasto.runtime.rasters import FileRaster, MemoryRaster, Raster
 from impasto.runtime.tiling import Place
 from impasto.runtime.torch_state import in_known_state
@@ -37,11 +37,6 @@ def unsupported(options: InstantOptions, masks: MaskSources) -> str:
     return "--strength 0" if options.strength == 0 else ""
 
 
-def planned_size(size: Size, options: InstantOptions) -> Size:
-    """Return the (height, width) of the result for a photo of a size."""
-    return fitted_size(size, options.size) if 0 < options.size < max(size) else size
-
-
 def job_of(
     photo: LargePicture,
     styles: Sequence[Style],
@@ -53,31 +48,33 @@ def job_of(
     """Plan a painting from disk; see :class:`impasto.recipes.streaming.Job`.
 
     Raises:
-        OptionError: a wrong number of styles or weights.
+        OptionError: a wrong number of styles or weights, or incompatible color options.
         ShapeError: a picture is too small.
     """
-    check_styles(styles, options.style_weights)
-    for style in styles:
-        if isinstance(style, Picture):
-            check_enough_pixels("style", style, "style")
-    size = planned_size(photo.size, options)
+    check_inputs(styles, options)
+    size = reduced_size(photo.size, options.size)
     check_side(photo.name, size)
     working = working_size(size, options)
     record = recorded("instant", photo, styles, painter.run) | {
         "network": {"name": "instant", "sha256": painter.network.sha256},
         "options": asdict(options),
     }
+    if _is_whole(working):
+        return Job(photo, output, size, working, bits, record, (), math.prod(working), math.prod(working))
     *smaller, last = painted_sizes(working, fast=options.fast)
-    tiled = [each for each in smaller if math.prod(each) > instant_painter.LARGEST_WHOLE_PX]
+    tiled = [each for each in smaller if not _is_whole(each)]
     px = {each: tiles_px(each, instant_painter.TILE_PX, instant_painter.HALO_PX) for each in (*tiled, last)}
     total_px = sum(px.get(each, math.prod(each)) for each in (*smaller, last))
     return Job(photo, output, size, working, bits, record, tuple(tiled), px[last], total_px)
 
 
-def predicted_working_bytes() -> int:
-    """Predict the memory of the networks, for the largest part that is painted at a time."""
-    side = instant_painter.TILE_PX + 2 * instant_painter.HALO_PX
-    return predicted_memory((1, max(side * side, instant_painter.LARGEST_WHOLE_PX)))
+def predicted_working_bytes(size: Size, options: InstantOptions) -> int:
+    """Predict the memory of the networks for a result of a size, for the largest part that is painted at a time."""
+    working, side = working_size(size, options), instant_painter.TILE_PX + 2 * instant_painter.HALO_PX
+    if _is_whole(working):
+        return predicted_memory(working)
+    tile = min(side, working[0]) * min(side, working[1])
+    return predicted_memory((1, max(tile, *map(math.prod, filter(_is_whole, painted_sizes(working, fast=options.fast))), 0)))
 
 
 def code_of(styles: Sequence[Style], painter: InstantPainter, options: InstantOptions) -> StyleCode:
@@ -92,11 +89,18 @@ def painting_of(painter: InstantPainter, code: StyleCode, options: InstantOption
     @in_known_state
     @torch.no_grad()
     def paint(content: Raster, result: FileRaster, parts: Parts) -> Iterator[int]:
+        if _is_whole(content.size):
+            if not parts.rows:
+                whole = Place(0, 0, *content.size)
+                result.write(whole, painter.paint(content.read(whole), code, strength=options.strength, fast=options.fast))
+                parts.save_rows(result, whole.height)
+                yield math.prod(content.size)
+            return
         painting = painter.painting(content.size, code, options.strength)
         if "rows" in parts.state:
             before = _kept(parts)
             if "owner" in parts.state["kept"]:
-                painting.owner = torch.from_numpy(np.load(parts.folder / "owner"))
+                painting.owner = torch.from_numpy(np.load(parts.folder / "owner")).to(painter.device)
         else:
             count = 0
 
@@ -116,16 +120,19 @@ def painting_of(painter: InstantPainter, code: StyleCode, options: InstantOption
         width = content.size[1]
         for place in painting.last(content, result, before, parts.rows):
             if place.left + place.width == width:
-                result.flush()
-                parts.save("painted", rows=place.top + place.height)
+                parts.save_rows(result, place.top + place.height)
             yield tile_px(place, content.size, instant_painter.HALO_PX)
 
     return paint
 
 
 def _px(place: Place, size: Size) -> int:
-    is_whole = math.prod(size) <= instant_painter.LARGEST_WHOLE_PX
-    return math.prod(size) if is_whole else tile_px(place, size, instant_painter.HALO_PX)
+    return math.prod(size) if _is_whole(size) else tile_px(place, size, instant_painter.HALO_PX)
+
+
+def _is_whole(size: Size) -> bool:
+    """Return whether pictures of a size are painted whole, as in memory."""
+    return math.prod(size) <= instant_painter.LARGEST_WHOLE_PX
 
 
 def _keep(before: Raster | None, owner: torch.Tensor | None, parts: Parts) -> Raster | None:
@@ -155,7 +162,8 @@ def _kept(parts: Parts) -> Raster | None:
     return parts.raster(name, (height, width), "float32")
 
 
-def memory_of(size: Size, options: InstantOptions) -> int:
-    """Predict the memory of painting a photo of a size in memory, with the photo."""
-    planned = planned_size(size, options)
-    return 12 * math.prod(planned) + predicted_memory(planned, is_colored=options.color != "style")
+def memory_of(photo: ReadingPlan, options: InstantOptions) -> tuple[int, int]:
+    """Predict the memory of painting a photo: in memory, with the photo, and from disk."""
+    size = reduced_size(photo.size, options.size)
+    in_memory = 12 * math.prod(photo.read_size) + predicted_memory(size, is_colored=options.color != "style")
+    return in_memory, predicted_bytes(predicted_working_bytes(size, options), max(photo.size[1], size[1]))

@@ -100,7 +100,7 @@ def check_labels(labels: Labels, names: Sequence[str]) -> list[str]:
         if share > _LEAST and of_styles[label] <= _LEAST / 4:
             known = ", ".join(labels.name(each) for each, used in enumerate(of_styles) if used > _LEAST / 4)
             raise OptionError(
-                f"{names[-1]} has the color {labels.name(label)} on {100 * share:.0f} % of its area, which is not in "
+                f"{100 * share:.0f} % of {names[-1]} has the color {labels.name(label)}, which is not in "
                 f"{' or '.join(names[:-1])}; use one of its colors: {known}"
             )
     unused = [labels.name(each) for each, share in enumerate(of_styles) if share > _LEAST and target[each] <= _LEAST / 4]

@@ -297,7 +297,7 @@ def _computed(word: str, picture: Picture, flag: str) -> Mask:
     if kind == "gradient":
         if name not in GRADIENTS:
             raise OptionError(
-                f"{flag} {word!r} is not known; allowed are " + ", ".join(f"gradient:{each}" for each in GRADIENTS)
+                f"{flag} {word!r} is not known; use one of " + ", ".join(f"gradient:{each}" for each in GRADIENTS)
             )
         return gradient(name, picture.size)
     return find_region(picture.image, name)

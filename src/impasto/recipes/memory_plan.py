@@ -128,7 +128,7 @@ class TiledMemory:
         return round(float(_FIXED + content + self._always() * pixels + max(stages)))
 
     def _always(self) -> float:
-        """Return the bytes for each pixel of masks and of the average of the planes."""
+        """Return how many bytes per pixel the masks and the averaged planes need."""
         return (_KEPT if self.is_masked else 0) + (_AVERAGE if self.options.averaging else 0)
 
     def _pixels(self, size: Size) -> float:

@@ -19,6 +19,10 @@ TOLERANCE, FLAT_TOLERANCE = 0.03, 0.4
 """How much less similar a patch may be than the single matches that it replaces; amount added to this in flat areas."""
 
 
+UNIFORMITY = 2.0
+"""Exponent of the preference for uniform patches when painting: with it, fewer objects of the style appear in skies."""
+
+
 def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the layers compared at a size, and the layers used to search for matches.
 
@@ -30,7 +34,9 @@ def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return compared, COARSE_LAYERS if edge_px <= _FINE_PX else MIDDLE_LAYERS
 
 
-def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, left: int = 0, share: float = 1.0) -> Patches:
+def patches_where_flat(
+    flat: Tensor, grid: tuple[int, int], *, top: int = 0, left: int = 0, share: float = 1.0, uniformity: float = 0.0
+) -> Patches:
     """Return the settings for whole patches of a style.
 
     Patches are allowed in flat areas, because single matches would repeat visibly there.
@@ -41,6 +47,7 @@ def patches_where_flat(flat: Tensor, grid: tuple[int, int], *, top: int = 0, lef
         top: row offset if the photo is part of a larger one, in positions.
         left: column offset in the larger photo, in positions.
         share: the current size relative to the final size; the side of the patches is multiplied by it.
+        uniformity: exponent of the preference for uniform patches.
     """
     tolerance = TOLERANCE + FLAT_TOLERANCE * averaged(flat, grid)[0, 0].square()
-    return Patches(max(2, round(PATCH * share)), tolerance, VARIETY, top, left)
+    return Patches(max(2, round(PATCH * share)), tolerance, VARIETY, top, left, uniformity)

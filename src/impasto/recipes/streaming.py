@@ -12,9 +12,9 @@ can be continued.
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from impasto.errors import ImageFileError, ResourceError
 from impasto.images import MAX_PIXELS
 from impasto.images.large import LargePicture
 from impasto.images.picture import Array, levels
+from impasto.images.reading import ReadingPlan
 from impasto.images.tiled_tiff import write_tiled
 from impasto.options import Run
 from impasto.recipes.checks import MemoryLimit
@@ -41,8 +42,6 @@ Size = tuple[int, int]
 Phase = Literal["reading", "painting", "writing"]
 
 _SUFFIX, _STATE = ".impasto-parts", "state.json"
-_BYTES_OF_A_READ_PIXEL, _BYTES_OF_A_REDUCED_PIXEL = 26, 9
-"""Memory that reading a picture as a whole takes; see :mod:`impasto.images.files`."""
 _TIMED_SHARE = 0.01
 """Share of the work after which the remaining time is estimated; the small sizes before take longer per pixel."""
 _BYTES_OF_A_COLUMN = 256 * 12 * 6
@@ -114,25 +113,21 @@ class Parts:
     """The folder with the parts of a picture that is being painted, and the state of the work.
 
     Args:
-        output: the file that will be written; the folder is next to it.
-        record: the record of the run. If the parts of another run are there, they are deleted.
+        job: what to paint; the folder is next to its output. If the parts of another job are there, they are deleted.
 
     Raises:
         ImageFileError: the folder cannot be created, or there is another folder with its name.
     """
 
-    def __init__(self, output: Path, record: Mapping[str, Any]) -> None:
-        self.folder = folder_of(output)
-        self.state: dict[str, Any] = {"record": json.loads(json.dumps(_lasting(record)))}
+    def __init__(self, job: Job) -> None:
+        self.folder = folder_of(job.output)
+        self.state: dict[str, Any] = {"bits": job.bits, "record": json.loads(json.dumps(_lasting(job.record)))}
         try:
             self.folder.mkdir(exist_ok=True)
             names = {each.name for each in self.folder.iterdir() if not each.name.startswith(".impasto-")}
             if names and _STATE not in names:
                 raise ImageFileError(f"'{self.folder}' is not a folder of impasto; rename it, or choose another --output")
-            with suppress(FileNotFoundError, ValueError, KeyError):
-                found = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
-                if found["record"] == self.state["record"]:
-                    self.state = found
+            self.state = self._found() or self.state
             self._delete_all_but(self.state.get("kept", []))
             self.save()
         except OSError as error:
@@ -174,9 +169,24 @@ class Parts:
         for name in unused:
             (self.folder / name).unlink(missing_ok=True)
 
+    def save_rows(self, result: FileRaster, rows: int) -> None:
+        """Save that the result is painted down to a row."""
+        result.flush()
+        self.save(result.path.name, rows=rows)
+
     def delete(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _found(self) -> dict[str, Any] | None:
+        """Return the state of an earlier run of the same job; None if there is none, or if parts are missing."""
+        try:
+            found: Any = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        if not isinstance(found, dict) or any(found.get(name) != value for name, value in self.state.items()):
+            return None
+        return found if all((self.folder / name).is_file() for name in found.get("kept", ())) else None
 
     def _delete_all_but(self, kept: Iterable[str]) -> None:
         for each in self.folder.iterdir():
@@ -191,12 +201,13 @@ def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def folder_of(output: Path) -> Path:
-    """Return the folder with the parts of a picture.
+    """Return the folder with the parts of a picture, next to the output; for a link, next to the file that it refers to.
 
     Example:
         >>> folder_of(Path("out/wall.tif")).name
         'wall.tif.impasto-parts'
     """
+    output = Path(os.path.realpath(output)) if output.is_symlink() else output
     return output.with_name(file_name(output.name, _SUFFIX))
 
 
@@ -237,7 +248,8 @@ def paint_from_disk(job: Job, paint: Paint, parts: Parts, *, keep_gps: bool = Fa
         yield Progress("painting", 1 - max(0, left) / job.total_px, parts.rows, seconds_now() - started, seconds_left)
     yield Progress("writing", 0.0, job.working[0], seconds_now() - started, copied - started)
     rows = _finished(job, result)
-    write_tiled(job.output, job.size, rows, metadata=job.photo.metadata, record=job.record, keep_gps=keep_gps)
+    metadata, record = job.photo.metadata, job.record
+    write_tiled(job.output, job.size, rows, metadata=metadata, record=record, keep_gps=keep_gps, folder=parts.folder)
     parts.delete()
     yield Progress("writing", 1.0, job.working[0], seconds_now() - started, 0.0)
 
@@ -299,26 +311,35 @@ def tiles_px(size: Size, tile: int, halo: int) -> int:
 # ---------------------------------------------------------------------------------------------------- before
 
 
-def reason_to_stream(size: Size, painted_bytes: int, run: Run, *, is_reduced: bool) -> str:
-    """Return why a photo must be painted from disk; empty if it can be painted in memory.
+def reason_to_stream(name: str, photo: ReadingPlan, painted_bytes: int, from_disk_bytes: int, run: Run) -> str:
+    """Return why a photo must be painted from disk; empty if it is painted in memory.
 
     It is painted from disk if reading or painting it in memory would take more than ``--max-memory`` (by default, the free
-    memory), or if it has more than 300 megapixels.
+    memory) and more than painting from disk, or if it has more than 300 megapixels.
 
     Args:
-        size: (height, width) of the photo.
+        name: the name of the photo.
+        photo: how it is read in memory.
         painted_bytes: the memory of painting it in memory, with the photo.
+        from_disk_bytes: what :func:`predicted_bytes` returns.
         run: the memory limit.
-        is_reduced: whether the photo is reduced while it is read.
+
+    Raises:
+        ResourceError: painting would take more than ``--max-memory``, both in memory and from disk.
     """
-    pixels, limit = math.prod(size), MemoryLimit.of(run, torch.device("cpu"))
+    pixels, limit = math.prod(photo.size), MemoryLimit.of(run, torch.device("cpu"))
     if pixels > MAX_PIXELS:
         return f"{pixels / 1e6:,.0f} megapixels are more than the {MAX_PIXELS / 1e6:,.0f} that can be painted in memory"
-    reading = (_BYTES_OF_A_REDUCED_PIXEL if is_reduced else _BYTES_OF_A_READ_PIXEL) * pixels
-    needed = limit.used + max(reading, painted_bytes)
+    needed = limit.used + max(photo.peak_bytes, painted_bytes)
     if needed <= limit.used + limit.most:
         return ""
-    return f"painting in memory needs {amount(needed)}, and {limit.source}"
+    if from_disk_bytes < needed:
+        return f"painting in memory needs {_rounded_up(needed)}, and {limit.source}"
+    if run.max_memory:
+        raise ResourceError(
+            f"painting '{name}' needs {_rounded_up(needed)}, and {limit.source}; increase --max-memory, or use a smaller --size"
+        )
+    return ""  # the checks of painting in memory name a size that fits
 
 
 def predicted_bytes(working_bytes: int, widest_px: int) -> int:
@@ -340,12 +361,18 @@ def check_room(job: Job, parts: Parts, needed_bytes: int, run: Run) -> None:
     limit = MemoryLimit.of(run, torch.device("cpu"))
     if needed_bytes > limit.used + limit.most:
         raise ResourceError(
-            f"painting '{job.photo.name}' from disk needs about {amount(needed_bytes)} of memory and {limit.source}; "
+            f"painting '{job.photo.name}' from disk needs about {_rounded_up(needed_bytes)} of memory and {limit.source}; "
             "increase --max-memory, or close other programs"
         )
     free, wanted = shutil.disk_usage(parts.folder).free, job.disk_bytes - parts.used_bytes
     if wanted > free:
         raise ResourceError(
-            f"painting '{job.photo.name}' from disk needs {amount(wanted)} in '{parts.folder.parent}' and "
+            f"painting '{job.photo.name}' from disk needs {_rounded_up(wanted)} in '{parts.folder.parent}' and "
             f"{amount(free)} are free; free some space, or choose another folder for --output"
         )
+
+
+def _rounded_up(count: float) -> str:
+    """Return a needed number of bytes in words, rounded up, so that it never looks like a smaller limit."""
+    unit = 2**30 / 10 if count >= 2**30 else 2**20
+    return amount(math.ceil(count / unit) * unit)

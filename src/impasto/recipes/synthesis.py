@@ -53,7 +53,7 @@ _DIRECTIONS = 32
 _WHOLE = 0.95
 """Mask value above which a position may be copied."""
 _LEAST_USE = 0.05
-"""Minimum of ``expected`` for positions with a rare label. It limits the penalty for copying such a position often."""
+"""Minimum of ``expected`` for positions with a rare label. It limits the penalty for copying such a position many times."""
 _HALO = 32
 """If a picture wraps, it is encoded together with this many pixels from the opposite edge."""
 

@@ -12,12 +12,16 @@ _PRIVATE = 0o600
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield the path of a temporary file in the same folder; at the end of the block it replaces the file at ``path``.
+def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """Yield the path of a temporary file; at the end of the block it replaces the file at ``path``.
 
     If the block or the replacement fails, the temporary file is deleted and the exception is passed on. The name of the
     temporary file is short, so the file at ``path`` may have the longest name allowed. This short name is also random, so two
     writers of the same file do not disturb each other.
+
+    Args:
+        path: the file to write.
+        folder: the folder of the temporary file, on the same file system; by default, the folder of ``path``.
 
     Raises:
         OSError: the path is a device, a pipe or a socket, which a file must not replace.
@@ -30,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
         'complete'
     """
     _check_regular(path)
-    partial = path.with_name(f".impasto-{secrets.token_hex(6)}.part")
+    partial = (folder or path.parent) / f".impasto-{secrets.token_hex(6)}.part"
     try:
         mode = _default_mode(partial)
         yield partial

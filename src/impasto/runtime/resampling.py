@@ -66,7 +66,7 @@ class Side(NamedTuple):
 
 
 def bilinear_part(x: Tensor, sides: tuple[Side, Side]) -> Tensor:
-    """Compute a part of ``F.interpolate(whole, mode="bilinear", align_corners=False)`` from the values that it reads.
+    """Compute a part of ``F.interpolate(whole, mode="bilinear", align_corners=False)`` from the values that it uses.
 
     Args:
         x: (batch, channels, height, width), the range that :func:`sources` returns, in both directions.
@@ -160,7 +160,7 @@ def _averaging_part(side: Side, first: int, count: int) -> Tensor:
 
 
 def antialiased_part(whole: Tensor, size: Size, part: tuple[tuple[int, int], tuple[int, int]], filter_: str) -> Tensor:
-    """Compute a part of ``F.interpolate(whole, size, mode=filter_, antialias=True)``, from the values that it reads.
+    """Compute a part of ``F.interpolate(whole, size, mode=filter_, antialias=True)`` from the values that it uses.
 
     Args:
         whole: (batch, channels, height, width).

@@ -18,7 +18,7 @@ import torch
 from impasto import images
 from impasto.encoders import load_encoder
 from impasto.errors import ImageFileError, ImpastoError
-from impasto.images import Metadata, Picture, fitted_size, resize
+from impasto.images import Metadata, Picture, fitted_size, reduced_size, resize
 from impasto.images.files import PYTHON_ADVICE
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
@@ -74,7 +74,7 @@ def intake(order: Message, line: Line) -> Message:
 
 
 def clip_intake(order: Message, line: Line) -> Message:
-    """Check an uploaded clip, and write a frame of it for display and its thumbnail."""
+    """Check an uploaded clip, and write two pictures: one of its frames, for display, and a thumbnail."""
     facts, frame = video_jobs.known_of(order["path"], order["name"])
     path = Path(order["path"])
     for suffix, edge_px in ((".jpg", SHOWN_PX), (".thumb.jpg", THUMB_PX)):
@@ -88,7 +88,7 @@ def clip_prediction(order: Message, line: Line) -> Message:
     (style,) = _styles(order)
     style = _at_most(style, _CLIP_STYLE_PX) if isinstance(style, Picture) else style
     size = (order["height"], order["width"])
-    size = fitted_size(size, order["size"]) if 0 < order["size"] < max(size) else size
+    size = reduced_size(size, order["size"])
     seconds = video_jobs.predicted_seconds(style, size, order["frames"])
     return {"seconds": round(seconds, 1), "width": size[1], "height": size[0]}
 

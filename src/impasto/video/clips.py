@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impasto.errors import ClipError, ImageFileError
-from impasto.images import animation_frames, fitted_size, is_animation
+from impasto.images import animation_frames, is_animation, reduced_size
 from impasto.video.libraries import opencv, pyav
 from impasto.video.missing import MissingFrames
 from impasto.weights.files import sha256_of
@@ -137,7 +137,7 @@ def open_clip(path: str | os.PathLike[str], *, longest_px: int = 0) -> Clip:
         size = (first.width, first.height) if turned.is_transposed else (first.height, first.width)
         return Clip(
             path=path,
-            size=_reduced(size, longest_px),
+            size=reduced_size(size, longest_px),
             time_base=stream.time_base,
             rate=min(filter(None, (stream.average_rate, stream.guessed_rate)), default=Fraction(25)),  # one may be far too high
             matrix=_matrix(first),
@@ -286,7 +286,7 @@ def _open_animation(path: Path, longest_px: int) -> Clip:
         raise ClipError(f"'{path}' has a single frame; paint it with: impasto instant {path} STYLE")
     rate, one = Fraction(1000 * count, max(1, milliseconds)).limit_denominator(1000), Fraction(1)
     matrix = BT709 if size[0] >= HD_ROWS else BT601
-    return Clip(path, _reduced(size, longest_px), Fraction(1, 1000), rate, matrix, one, (), True, sha256_of(path))
+    return Clip(path, reduced_size(size, longest_px), Fraction(1, 1000), rate, matrix, one, (), True, sha256_of(path))
 
 
 def _check_range(path: Path, stream: Any, first: Any) -> None:
@@ -396,10 +396,6 @@ def _matrix(frame: Any) -> int:
     if frame.colorspace in _MATRICES:
         return int(frame.colorspace)
     return BT709 if frame.height >= HD_ROWS else BT601
-
-
-def _reduced(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
-    return fitted_size(size, longest_px) if 0 < longest_px < max(size) else size
 
 
 def _fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:

@@ -215,7 +215,7 @@ def import_file(path: str | Path, name: str | None = None) -> Path:
         (entry.name for entry in catalogue.values() if entry.sha256 and sha256.startswith(entry.sha256)), weights.network
     )
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-        raise OptionError(f"weights cannot be called {name!r}; allowed are lower-case letters, digits, dots and dashes")
+        raise OptionError(f"weights cannot be called {name!r}; use lower-case letters, digits, dots and dashes")
     if name == SHIPPED:
         raise OptionError(f"weights cannot be called {name!r}, which is included in impasto; choose another name")
     partial = _file(name).with_suffix(".importing")
