@@ -309,7 +309,9 @@ def test_an_interrupted_painting_resumes_from_its_checkpoint(content: Picture, s
     assert [step.size for step in left] == [step.size for step in steps[5:]]
     assert [step.scale for step in left] == [step.scale for step in steps[5:]]
     assert left[-1].image.shape == steps[-1].image.shape
-    with pytest.raises(OptionError, match="at the size with number 9, but this painting has only 3; paint from the start"):
+    with pytest.raises(
+        OptionError, match="at size number 9, but the last size of this painting is number 3; paint from the start"
+    ):
         gatys.resumed(context, Checkpoint(stopped.image, scale=8, done=0))
     with pytest.raises(OptionError, match="this painting is finished, so it cannot be resumed"):
         gatys.resumed(context, Checkpoint(steps[-1].image, scale=2, done=3))

@@ -544,7 +544,7 @@ BAD_STATES: dict[str, tuple[Callable[[], State], str]] = {
     ),
     "a gray input": (lambda: torchvision(narrow()) | {"features.0.weight": torch.zeros(8, 1, 3, 3)}, "three colors"),
     "not a number": (lambda: torchvision(narrow()) | {"features.5.bias": torch.full((9,), torch.nan)}, "not finite"),
-    "a flat first": (lambda: adain(narrow()) | {"0.weight": torch.zeros(3, 3, 1, 1)}, "not 1x1 on three colors"),
+    "a flat first": (lambda: adain(narrow()) | {"0.weight": torch.zeros(3, 3, 1, 1)}, "must be 1x1 on three colors"),
     "no mean": (lambda: {k: v for k, v in narrow().state_dict().items() if k != "mean"}, "lacks the mean"),
 }
 

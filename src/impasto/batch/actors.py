@@ -1,7 +1,7 @@
 """A pool of actors: worker processes on any machine. An actor that dies is replaced.
 
-At most two items are on their way to each actor, so that it need not wait and memory stays bounded. If an actor dies, what it
-has not finished is given to others; the item it was painting counts a death, and fails after three. Each item has one outcome.
+Each actor has at most two items, so it does not wait for its next item, and memory stays bounded. If an actor dies, other
+actors get its unfinished items. An item fails after three actors have died while painting it. Each item has one outcome.
 
 Items are pictures of a batch, or stretches of a clip (:mod:`impasto.batch.clips`).
 """
@@ -57,13 +57,13 @@ class Actors(Protocol):
 
 
 class Freight(Protocol[_PackedT, _UnpackedT]):
-    """How items travel to actors, and their results back."""
+    """Packs items for actors, and unpacks their results."""
 
     def packed(self, item: _PackedT) -> Any:
-        """Return what an actor needs.
+        """Return the parcel of an item for an actor.
 
         Raises:
-            ImpastoError: it cannot be read.
+            ImpastoError: the item cannot be read.
         """
 
     def unpacked(self, item: _PackedT, delivery: Any) -> _UnpackedT:
@@ -99,11 +99,11 @@ class _Order(Generic[ItemT]):
 
 @dataclass
 class _Crew(Generic[ItemT]):
-    """The actors and their tasks: those of starting, which have no order, and those of painting, oldest first."""
+    """The actors and their tasks, oldest first. A task starts an actor (without an ``_Order``) or paints an item."""
 
     tasks: dict[Hashable, tuple[Hashable, _Order[ItemT] | None]] = field(default_factory=dict)
     free: list[set[Hashable]] = field(default_factory=lambda: [set() for _ in range(IN_FLIGHT + 1)])
-    """The number of items of each actor that is ready."""
+    """The actors that are ready, grouped by their number of items."""
     held: int = 0
     """Number of items that are being painted."""
 
@@ -116,7 +116,7 @@ class _Crew(Generic[ItemT]):
         return next((next(iter(each)) for each in self.free[:IN_FLIGHT] if each), None)
 
     def give(self, actor: Hashable, task: Hashable, order: _Order[ItemT]) -> None:
-        """Note that an actor paints an item."""
+        """Record that an actor paints an item."""
         self.tasks[task] = actor, order
         self._move(actor, 1)
 
@@ -128,7 +128,7 @@ class _Crew(Generic[ItemT]):
         return actor, order
 
     def pop_all(self, actor: Hashable) -> list[tuple[Hashable, _Order[ItemT]]]:
-        """Remove an actor, and return its tasks of painting, oldest first."""
+        """Remove an actor, and return its painting tasks, oldest first."""
         found = [(task, order) for task, (each, order) in self.tasks.items() if each == actor]
         for task, _ in found:
             self.pop(task)
@@ -148,8 +148,8 @@ class ActorPool(Generic[ItemT, OutcomeT]):
 
     Args:
         count: the number of actors.
-        actors: what runs them.
-        freight: how items travel.
+        actors: the system that runs them.
+        freight: packs items and unpacks results.
     """
 
     def __init__(self, count: int, actors: Actors, freight: Freight[ItemT, OutcomeT]) -> None:
@@ -163,7 +163,7 @@ class ActorPool(Generic[ItemT, OutcomeT]):
 
     @property
     def has_room(self) -> bool:
-        """Whether another item may be submitted. Two for each actor are enough."""
+        """Whether another item may be submitted: the pool holds at most two for each actor."""
         return self._held < IN_FLIGHT * self.count
 
     @property
@@ -226,7 +226,7 @@ class ActorPool(Generic[ItemT, OutcomeT]):
         self._take(actor, order, result)
 
     def _take(self, actor: Hashable, order: _Order[ItemT] | None, result: Any) -> None:
-        """Take the version of an actor that has started, or the delivery of an item."""
+        """Take the result of a task: the version of an actor that has started, or the delivery of an item."""
         if order is not None:
             self._done.append(self._freight.unpacked(order.item, result))
             return
@@ -238,7 +238,7 @@ class ActorPool(Generic[ItemT, OutcomeT]):
         self._crew.free[0].add(actor)
 
     def _bury(self, actor: Hashable, reason: str, *, has_started: bool) -> None:
-        """Replace an actor that has died. What it had finished counts, and the rest waits again."""
+        """Replace an actor that has died. Keep its finished results, and queue its other items again."""
         left: list[_Order[ItemT]] = []
         for task, order in self._crew.pop_all(actor):
             try:

@@ -1,11 +1,11 @@
 """Clips painted on a cluster. Actors paint frames, and this machine blends and encodes them in their order.
 
-A brush and the instant painter paint each frame by itself, so that actors paint stretches of a few frames at the same time. The
-blending along the optical flow, which is fast, goes through the whole clip in order, with the same numbers as without a
-cluster: there is no seam between stretches.
+A brush and the instant painter paint each frame independently, so actors can paint stretches of a few frames at the same time.
+This machine then blends all frames in order along the optical flow, which is fast. The numbers are the same as without a
+cluster, so there is no seam between stretches.
 
-The method ``paint`` begins each frame with the results before it. So a shot is painted by one actor after the other, each of
-which gets the last results from the one before, and only different shots are painted at the same time.
+The method ``paint`` starts each frame from the previous results. Therefore, the stretches of a shot are painted one after the
+other, each from the last results of the stretch before it. Only different shots are painted at the same time.
 """
 
 import math
@@ -43,7 +43,7 @@ from impasto.video.painting import Place, Ready, VideoRun
 _MOST_FRAMES, _MOST_BYTES = 8, 32 * 2**20
 """Frames in a stretch, and the memory of their results."""
 _AHEAD = 2
-"""Stretches in memory for each one on its way: those that are painted wait for the ones before."""
+"""Stretches in memory for each stretch that an actor has: painted stretches wait for unfinished earlier ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Stretch:
         frames: frames, (height, width, 3).
         shot: number of the shot.
         statistics: those of the shot, for a brush; else None.
-        past: what the first frame follows, newest last; only for the method ``paint``.
+        past: the earlier frames from which the first frame starts, newest last; only for the method ``paint``.
     """
 
     frames: tuple[Pixels, ...]
@@ -85,8 +85,8 @@ class Painted:
     """A painted stretch.
 
     Attributes:
-        frames: for each frame, its result before blending (floats), or after it (8 bits) for the method ``paint``.
-        past: what the next frame follows.
+        frames: the result of each frame: before blending (floats) or, for the method ``paint``, after blending (8 bits).
+        past: the earlier frames from which the next frame starts.
         error: why the stretch cannot be painted.
     """
 
@@ -96,7 +96,7 @@ class Painted:
 
 
 def follows(painter: FramePainter, options: VideoOptions) -> bool:
-    """Return whether a painter begins each frame with the results before it, so that a shot must be painted in order."""
+    """Return whether a painter starts each frame from the previous results, so that a shot must be painted in order."""
     return bool(painter.keys and options.stability)
 
 
@@ -120,7 +120,7 @@ class ClipPainter:
         self._current: FramePainter = self._painter
 
     def version(self) -> str:
-        """Return the version of this package here."""
+        """Return the version of impasto on this machine."""
         return __version__
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class _Lane:
     """Frames that are painted in order: a stretch or, for the method ``paint``, a shot.
 
     Attributes:
-        past: what the next stretch follows.
+        past: the earlier frames from which the next stretch starts.
         waiting: the frames that no actor has yet.
         sent: the frames that an actor has.
         ready: the frames that are painted.
@@ -238,7 +238,7 @@ class ClusterPainting:
         self._most_lanes = pool.count if self._follows else _AHEAD * IN_FLIGHT * pool.count
 
     def __call__(self, places: Iterator[Place], past: Sequence[Past]) -> Iterator[Ready]:
-        """Yield the frames in their order, while the actors paint those ahead.
+        """Yield the frames in their order, while the actors paint later frames.
 
         Raises:
             ClusterError: a stretch cannot be painted, or no actor can start.
@@ -287,7 +287,7 @@ def cluster_painting(options: ClusterOptions, run: VideoRun, style: str, where: 
         ClusterError: the cluster cannot be used, or has no room for an actor.
 
     Args:
-        options: where.
+        options: address and resources of the actors.
         run: the clip and its painter.
         style: the style or the brush, a path or a name.
         where: device, precision and threads of each actor; by default one thread.
@@ -307,7 +307,7 @@ def cluster_painting(options: ClusterOptions, run: VideoRun, style: str, where: 
 
 
 def frames_in_stretch(size: tuple[int, int]) -> int:
-    """Return the number of frames of a size (height, width) that travel together.
+    """Return the number of frames in a stretch, for frames of a size (height, width).
 
     Example:
         >>> frames_in_stretch((360, 640)), frames_in_stretch((1080, 1920))

@@ -122,9 +122,9 @@ def connected(options: ClusterOptions, threads: int, memory: Callable[[], int]) 
         ClusterError: there is no such cluster, or it has no room for an actor.
 
     Args:
-        options: where.
+        options: address and resources of the actors.
         threads: the CPUs of an actor.
-        memory: predicts the memory of an actor on a CPU, in bytes. On a GPU, the memory is not Ray's to count.
+        memory: predicts the memory of an actor on a CPU, in bytes. Not called for GPUs, whose memory Ray does not count.
 
     Yields:
         The module Ray, the number of actors, and what each of them needs.
@@ -166,7 +166,7 @@ class RayActors:
     Args:
         ray: the module, connected to a cluster.
         painter: the class of an actor, with the methods ``version``, ``paint`` and ``close``.
-        arguments: those of the class.
+        arguments: the arguments of the class.
         needed: the CPUs, GPUs and memory of an actor.
     """
 

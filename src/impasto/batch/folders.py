@@ -15,7 +15,7 @@ class Folder(Protocol):
 
     @property
     def path(self) -> Path:
-        """Where workers write results: the folder itself, or a temporary one from which they are put into it."""
+        """Where workers write results: the folder itself, or a temporary folder from which the results are uploaded."""
 
     def has(self, name: str) -> bool:
         """Return whether there is a file of this name."""
@@ -54,7 +54,7 @@ class LocalFolder:
         return images.read_record(self.path / name)
 
     def holds(self, name: str, line: Mapping[str, Any]) -> bool:
-        """Return whether a result has the hash of its line."""
+        """Return whether a result has the hash that is in its line of the manifest."""
         with suppress(OSError, ValueError):
             return sha256_of(self.path / name) == line.get("output_sha256")
         return False

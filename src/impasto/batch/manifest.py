@@ -129,7 +129,7 @@ class Facts:
 
     Args:
         settings: what all items share.
-        folder: the folder of the results. Default: that of each item's path.
+        folder: the folder of the results. Default: the folder of each item's output.
 
     Example:
         >>> from impasto.options import InstantOptions

@@ -24,7 +24,7 @@ from impasto.runtime.memory import available_memory
 _PROGRAM_BYTES = 200 * 2**20
 """Memory of a worker process that has painted nothing. Measured: 168 to 178 MiB; the code of PyTorch is shared."""
 _OPENVINO_FACTOR = 3.0
-"""Memory ratio of the instant painter with OpenVINO and PyTorch (which paints the first picture) to PyTorch only.
+"""Memory of the instant painter if PyTorch paints the first picture and OpenVINO the others, divided by that of PyTorch only.
 Measured: 2.9 at 512 and 1024 px."""
 _MOST_LOOKED_AT = 200
 

@@ -67,7 +67,7 @@ class _Names:
         return not self.folder.has(name) or name in self.earlier or self._is_painted_from(name, pair.content)
 
     def _is_painted_from(self, name: str, content: str) -> bool:
-        """Return whether a result is a painting of a photo: so it is if a run was killed before it added to the manifest."""
+        """Return whether a result was painted from a photo. A killed run may leave a result that is not in the manifest."""
         try:
             record: Any = self.folder.record(name)
             return bool(record["content"]["sha256"] == sha256_of(Path(content)))

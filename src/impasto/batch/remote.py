@@ -1,7 +1,7 @@
 """Results on other file systems, such as ``s3://bucket/painted``, through fsspec, which is loaded on first use.
 
-Workers write into a temporary folder of this machine, from which each result is put into its place. A file appears there
-completely or not at all: it is written under a temporary name and renamed, or, if the file system has no renaming (object
+Workers write into a temporary folder on this machine, and each result is then uploaded to the remote folder. A file appears
+there completely or not at all: it is written under a temporary name and renamed, or, if the file system cannot rename (object
 stores), it is a single upload.
 """
 
@@ -42,7 +42,7 @@ _VERSIONS = (
     "modificationTime",
     "created",
 )
-"""Entries of a listing, one of which changes whenever a file is written. File systems have different ones."""
+"""Keys of a file's listing whose values change whenever the file is written. File systems have different ones."""
 _PART = ".impasto-*.part"
 _PAUSES_SECONDS = (0.5, 2.0)
 _LASTING = (PermissionError, NotImplementedError)
@@ -171,7 +171,7 @@ class RemoteFolder:
             copy.unlink(missing_ok=True)
 
     def holds(self, name: str, line: Mapping[str, Any]) -> bool:
-        """Return whether a result has the version of its line or, if that is not known, the hash of its line."""
+        """Return whether a result has the version or, if not, the hash that is in its line of the manifest."""
         version = self._versions.get(name)
         if version is None:
             return False
@@ -290,9 +290,9 @@ class RemoteFolder:
 
 
 class RemoteManifest(Manifest):
-    """A manifest in a remote folder: a copy on this machine, which is put into its place every few seconds.
+    """A manifest in a remote folder: a copy on this machine, which is uploaded every few seconds.
 
-    A killed run loses the lines of these seconds, so that their pictures are painted again.
+    A killed run loses the lines since the last upload, so the next run paints their pictures again.
 
     Args:
         folder: the folder, which is open.
@@ -311,14 +311,14 @@ class RemoteManifest(Manifest):
         self._due, self._is_new = clock() + _SHORTEST_SECONDS, False
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Add a line, and put the manifest into its place if it is time."""
+        """Add a line, and upload the manifest if an upload is due."""
         super().append(line)
         self._is_new = True
         if self._clock() >= self._due:
             self.flush()
 
     def flush(self) -> None:
-        """Put the manifest into its place.
+        """Upload the manifest.
 
         Raises:
             ImageFileError: it cannot be written, or another run has written it.
@@ -338,7 +338,7 @@ def _part() -> str:
 
 
 def _version(entry: Mapping[str, Any]) -> str:
-    """Return the size and what changes with each writing of a file; empty if its listing has no such thing."""
+    """Return the size of a file and the value that changes whenever it is written; empty if there is no such value."""
     found = next((str(entry[name]) for name in _VERSIONS if entry.get(name)), "")
     return f"{entry.get('size')} {found}" if found else ""
 

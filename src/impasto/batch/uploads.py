@@ -1,4 +1,4 @@
-"""A pool whose results are put into a remote folder by threads, while the workers paint on."""
+"""A pool whose results are uploaded to a remote folder by threads, while the workers continue to paint."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ _SHARE = 0.05
 
 
 class UploadingPool:
-    """A :class:`impasto.batch.pool.Pool` that returns the outcome of an item when its result is in its place.
+    """A :class:`impasto.batch.pool.Pool` that returns the outcome of an item when its result is uploaded.
 
     Args:
         pool: paints into the temporary folder.
@@ -48,7 +48,7 @@ class UploadingPool:
         self._pool.submit(item)
 
     def outcomes(self) -> Sequence[Outcome]:
-        """Wait until an item is painted or, if none is being painted, uploaded. Return those that are uploaded."""
+        """Wait for a painted item or, if no item is being painted, for an upload. Return the outcomes of uploaded items."""
         is_painting = not self._pool.is_idle
         if is_painting:
             began = self._clock()

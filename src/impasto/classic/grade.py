@@ -33,7 +33,7 @@ class Check:
         title: short description of the check.
         arguments: the arguments of the call.
         wanted: the correct result.
-        mistakes: results of known mistakes, by the sentence that explains them.
+        mistakes: results of known mistakes; each key is the sentence that explains the mistake.
 
     Example:
         >>> check = Check("total_cost", "defaults", (1.0, 2.0), 90.0, {"alpha and beta are swapped.": 60.0})

@@ -151,7 +151,7 @@ def _stopped(error: Exception) -> int:
 
 
 def _settings_of_worker(requested: Requested) -> Settings:
-    """Return the settings with the threads of each worker: a share of this machine's, or by default one on a cluster."""
+    """Return the settings of a worker. Its threads are a share of this machine's; on a cluster, the default is one."""
     run, crew = requested.settings.run, requested.crew
     threads = (run.threads or 1) if isinstance(crew, ClusterOptions) else threads_each(crew, run.threads)
     return replace(requested.settings, run=replace(run, threads=threads))

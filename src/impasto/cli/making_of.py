@@ -46,7 +46,7 @@ class _Painting:
 
 
 def check_alone(extras: Mapping[str, object], options: Mapping[str, Any]) -> None:
-    """Check that no flag was given that has no effect with ``--making-of``.
+    """Refuse flags that have no effect with ``--making-of``.
 
     Raises:
         OptionError: there is such a flag.
@@ -107,7 +107,7 @@ def _record_of(result: Path) -> Record:
     if made_by not in (*get_args(Recipe), "paint", "inetwork"):
         raise OptionError(
             f"'{result}' was made with {str(made_by)!r}; --making-of repeats the steps of impasto paint, so give a "
-            "result of that"
+            "result of that command"
         )
     return record
 

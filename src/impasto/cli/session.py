@@ -175,7 +175,7 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
 
 
 def _alone(output: Path) -> AbstractContextManager[None]:
-    """Lock the output, which another run may be painting, with the same checkpoint."""
+    """Lock the output, so that no other run paints it and uses its checkpoint at the same time."""
     return nullcontext() if output == STDOUT else only_writer(output)
 
 

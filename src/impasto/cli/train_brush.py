@@ -74,7 +74,7 @@ class _Watch:
             self.console.print(f"the sample strip could not be saved: {error}")
 
     def is_stale(self, patience_minutes: float) -> bool:
-        """Return whether the losses did not decrease by one percent in the last ``patience_minutes``. With 0, return False."""
+        """Return whether the loss decreased by less than one percent in the last ``patience_minutes``. With 0, return False."""
         if not patience_minutes:
             return False
         weights, training = self.run.training.weights, self.run.training
@@ -102,7 +102,7 @@ def brush(
     options: Annotated[BrushTrainingFlags | None, Parameter(name="*")] = None,
     run: Annotated[RunFlags | None, Parameter(name="*")] = None,
 ) -> int:
-    """Train a brush: a small network that paints any photo in one style. To resume an interrupted training, run it again.
+    """Train a brush: a small network that paints any photo in one style. To resume an interrupted training, repeat the command.
 
     Args:
         style: Style picture, or a name from "impasto styles list".
@@ -160,7 +160,7 @@ def _check_files(output: Path, style: str, start: str | None, photos: Path | Non
 def _read_photos(folder: Path | None, seed: int, console: Console) -> list[torch.Tensor]:
     """Read the photos of a folder, or make the built-in ones.
 
-    Unreadable files are skipped. The names of the first few are printed, and the number of skipped files.
+    Unreadable files are skipped. Their number is printed, and the names of the first few.
     """
     from impasto.training.photos import MOST_PHOTOS, built_in_photos, photos_in
 

@@ -62,13 +62,13 @@ def video(
 
     Args:
         clip: A video, or an animated GIF or WebP file.
-        style: A brush or its name, see "impasto brushes list"; or for --method instant and paint, a picture or the name
-            of a style.
+        style: A brush or its name, see "impasto brushes list". With --method instant or --method paint: a picture, or the
+            name of a style.
         output: Output file (.mp4, .m4v, .mov, .mkv, .webm, .gif or .webp).
         poster: Also save a painted frame as a picture. The frame with the most detail in the clip is chosen.
         compare: Also write a clip that shows the source on the left and the result on the right, with the sound.
-        making_of: Repeat the painting of a result of impasto paint, and write it as a film. If the photo and the style are
-            neither in the current folder nor next to the result, give them in place of CLIP and STYLE.
+        making_of: Paint a result of impasto paint again, and save the painting process as a film. If the photo and the style
+            are neither in the current folder nor next to the result, give them in place of CLIP and STYLE.
         quiet: Print errors only.
         options: Painting options.
         cluster: Workers.
@@ -207,7 +207,7 @@ def _announce(started: "VideoRun", console: "Console") -> None:
 
 
 def _predict(started: "VideoRun", console: "Console") -> None:
-    """Print how long the slowest method will take; the others show it after two frames."""
+    """Print the predicted time of ``--method paint``, the slowest one; others show the remaining time after two frames."""
     from impasto.video.temporal import PaintFrames
 
     left = started.total - started.resumed

@@ -30,7 +30,7 @@ _GREY = 1 / 1020
 _SHOWN = 1e-4
 """Values outside [0, 1] by at most this amount, which is far less than a step of 1/255, are simply clipped."""
 MOST_GAIN = 12.0
-"""Maximum gain of any color direction. In a test of 122 photos with 32 styles, one photo exceeded it, a nearly gray one."""
+"""Maximum gain of any color direction. In a test of 122 photos with 32 styles, only one, a nearly gray one, needed more."""
 
 # ---------------------------------------------------------------------------------------------------- spaces
 

@@ -263,7 +263,7 @@ def compute_style_cost(
         The cost: a float for arrays, a scalar tensor for tensors.
 
     Raises:
-        OptionError: the number of style layers differs from the number of activations, without the last.
+        OptionError: the number of style layers is not one less than the number of activations.
         ShapeError: two activations have shapes that :func:`layer_style_cost` does not accept.
 
     Example:

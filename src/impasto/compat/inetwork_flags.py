@@ -73,7 +73,7 @@ class InetworkOptions:
     """False: paint a square; the saved result is resized to the photo's aspect ratio."""
 
     content_layer: str = "conv5_2"
-    """Convolution whose features, after the ReLU, the content loss compares."""
+    """Convolution for the content loss, which compares features after the ReLU that follows it."""
 
     init_image: str = "content"
     """Initial picture: content, noise, gray (which also makes the content gray), or a picture file."""

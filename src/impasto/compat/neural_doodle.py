@@ -58,7 +58,7 @@ class NeuralDoodleOptions:
     """Weight of the style relative to --content-weight, 0 or more."""
 
     variety: float = 0.0
-    """How evenly the style is used, 0 to 9; equal to --variety of impasto doodle minus 1."""
+    """How evenly the style is used, 0 to 9; the equivalent --variety of impasto doodle is 1 higher."""
 
     seed: str = "noise"
     """A number is the seed of the random generators. The words noise and content have no effect: painting starts from --content
@@ -211,8 +211,8 @@ def found_maps(style: str, content: str | None, output: Path | None) -> FoundMap
         )
     if style_map.is_file():
         raise OptionError(
-            f"the map of the result, {wanted or 'next to --content'}, was not found, but '{style_map}' was; paint it in the "
-            f"colors of '{style_map}'"
+            f"the map of the result, {wanted or 'next to --content'}, was not found, but '{style_map}' was; draw the map "
+            f"of the result in the colors of '{style_map}'"
         )
     what = "the style is applied without maps" if content else "a texture of the style is made"
     looked_for = ", ".join(f"'{each}'" for each in dict.fromkeys((style_map, *targets)))

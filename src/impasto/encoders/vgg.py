@@ -188,8 +188,9 @@ def pool(x: FeatureMap, pooling: Pooling) -> FeatureMap:
     """Halve the height and the width of a feature map (batch, channels, height, width), rounded down.
 
     The network was trained with ``"max"``, and the maximum of four values is larger than their average. ``"average"`` and
-    ``"l2"`` (the root of the mean of squares) are rescaled, because otherwise the amplitude decreases from block to block. On a
-    photo, VGG-19's fifth block then has 3.6 times (``"average"``) and 1.9 times (``"l2"``) the amplitude of ``"max"``.
+    ``"l2"`` (the root of the mean of squares) are rescaled, because otherwise the amplitude decreases from block to block. With
+    rescaling, features of a photo in VGG-19's fifth block have 3.6 (``"average"``) or 1.9 (``"l2"``) times the amplitude of
+    ``"max"``.
     ``"plain-average"``, used by published programs that do not rescale, gives 0.2 times the amplitude of ``"max"``.
 
     Source:

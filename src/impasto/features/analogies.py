@@ -302,8 +302,8 @@ class LocalModels:
     def of(cls, pair: Pair, examples: Examples, limits: tuple[float, float]) -> "LocalModels":
         """Fit a model to the whole pair, then refine it for each group of similar neighborhoods.
 
-        Pixels that the filter clipped are excluded from the fit, because they do not show the slope of the filter. If the
-        value that a model predicts for a clipped pixel is beyond the limit, it replaces the clipped value.
+        Pixels that the filter clipped are excluded from the fit, because they do not show the slope of the filter. If a
+        model predicts a value beyond the limit for a clipped pixel, the prediction replaces the clipped value.
 
         Args:
             pair: a level of the example.
@@ -332,7 +332,7 @@ class LocalModels:
         return cls(np.stack(matrices), model, left, lowest, highest)
 
     def values(self, inputs: Floats, matches: Indices) -> Floats:
-        """Return the filtered pixels: for each, the prediction of its match's model plus the residual of its match.
+        """Return the filtered pixels. The model of a pixel's match predicts the pixel; the residual of the match is added.
 
         Args:
             inputs: unfiltered neighborhoods, (pixels, values).
@@ -405,7 +405,7 @@ class _Fit:
         return predicted
 
     def leverage(self, inputs: Floats) -> Floats:
-        """Return the weight of each pixel in its own prediction, (pixels, 1); at most 0.99."""
+        """Return the leverage of each pixel, its weight in its own prediction: (pixels, 1), at most 0.99."""
         x = inputs - self.inputs_mean
         weight: Floats = ((x @ self.inverse) * x).sum(axis=1, keepdims=True)
         return weight.clip(max=0.99)

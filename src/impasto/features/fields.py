@@ -1,8 +1,8 @@
 """Nearest-neighbor fields: for each position of a picture, the position in an example picture from which it is copied.
 
 A *field* is an integer map (height, width). Positions of all examples are numbered consecutively. Positions are compared by the
-features of their 3 × 3 neighborhoods, so that a field can copy connected pieces of an example. An example position *continues*
-the match of a neighbor if it has the same offset from that match as the current position has from the neighbor.
+features of their 3 × 3 neighborhoods, so that a field can copy connected pieces of an example. If the match of position p
+is example position s, then s + d *continues* this match at the neighbor p + d.
 
 Source: Kwatra et al. 2005, Texture Optimization for Example-based Synthesis (search, then average overlapping copies);
 Barnes et al. 2009, PatchMatch (propagation and random search); Kaspar et al. 2015, Self Tuning Texture Optimization (even use
@@ -26,11 +26,10 @@ _BESIDE = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _EXACT = 2**26
 """Number of comparisons up to which the search is exact."""
 _USAGE_ROUNDS, _USAGE_STEP, _FREE_USE = 6, 0.025, 1.0
-"""Search with penalties: number of rounds, factor of the penalty that a round adds, and largest use of a position for which no
-penalty is added, relative to even use."""
+"""Search with penalties: the number of rounds; the factor of the penalty that each round adds; and the use, relative to even
+use, above which a position gets a penalty."""
 _BLOCK, _CHANCE = 4, 0.3
-"""For an initial field: side of its blocks, and weight of the random number that is added to the score of each place that may
-be copied to a block."""
+"""Initial field: the side of its blocks, and the weight of the random term in the score of each example place."""
 _PASSES, _RANDOM, _REACH, _ROWS = 4, 3, 8, 8192
 _REPEATED = 1.0
 """Penalty if a neighbor is copied from the same position, as a multiple of the bonus for continuing a neighbor's match."""

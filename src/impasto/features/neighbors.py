@@ -37,7 +37,7 @@ _SHARE_ROUNDS, _ALL = 12, 0.999
 PASSES = 3
 """Number of passes in which each match is compared with those of neighboring positions."""
 NOISE = 64
-"""Number of patches, in each direction, after which the noise that selects among similar patches repeats."""
+"""Period, in patches, of the noise that selects among similar patches; the same in both directions."""
 
 
 def grid_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -286,9 +286,9 @@ class Keys:
         Args:
             style: index of the style picture.
             side: side of a patch, in positions.
-            uniformity: exponent; each result is multiplied by this power of the length of the average. The keys have length 1,
-                so the average is short if the patch is not uniform. Such a patch, for example a piece of sky with part of a
-                tree, is then chosen less often.
+            uniformity: exponent; each scaled average is multiplied by this power of its length before scaling. The keys have
+                length 1, so the average is short if the patch is not uniform. Such a patch, for example a piece of sky with
+                part of a tree, is then chosen less often.
         """
         height, width = self.sizes[style]
         own = self.keys[self.starts[style] : self.starts[style + 1]].T.reshape(1, -1, height, width)
@@ -311,7 +311,7 @@ class PatchKeys(NamedTuple):
     """Keys of whole patches of a style picture.
 
     Attributes:
-        keys: (directions, patches); columns of length 1, or less with a preference for uniform patches.
+        keys: (directions, patches); columns of length 1; if uniform patches are preferred, other patches have shorter columns.
         step: distance between neighboring patches, in positions.
         across: number of patches in each row of patches.
     """

@@ -135,7 +135,7 @@ class _Centered(torch.autograd.Function):
     """Mean and covariance of rows (batch, positions, channels); the gradient takes one matrix product instead of three.
 
     With X the centered rows and M positions: ``∂/∂x = X (Ḡ + Ḡᵀ) / M + ḡ / M``, where Ḡ and ḡ are the gradients with respect to
-    covariance and mean. The contribution of the centering sums to zero.
+    covariance and mean. The gradient through the subtracted mean is zero.
     """
 
     @staticmethod

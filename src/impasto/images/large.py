@@ -167,7 +167,7 @@ def check_libvips(what: str) -> None:
     """Raise unless libvips is installed.
 
     Args:
-        what: begins the message; says what needs it.
+        what: the start of the error message, which explains why libvips is needed.
 
     Raises:
         ImageFileError: it is not installed.

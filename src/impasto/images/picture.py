@@ -35,7 +35,7 @@ class Picture:
         notes: messages on how the picture was read, such as "turned upright".
 
     Raises:
-        ImageFileError: by :func:`impasto.read`, which makes pictures, if the file cannot be read.
+        ImageFileError: raised by :func:`impasto.read`, which creates the picture, if the file cannot be read.
 
     Example:
         >>> import impasto

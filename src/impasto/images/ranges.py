@@ -10,7 +10,7 @@ from impasto.images.picture import Array
 _SAMPLES = 1_000_000
 _FEW, _MOST_ABOVE = 0.01, 0.05
 _HIGHLIGHTS = 8.0
-"""Floats up to this value (three stops above 1) may be highlights: if only a few values are above 1, white is 1."""
+"""Highlights of float pictures may reach this value, three stops above 1. If only a few values are above 1, white is 1."""
 
 
 def scaled(values: Array, name: str, notes: list[str]) -> Array:

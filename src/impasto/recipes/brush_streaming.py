@@ -42,7 +42,7 @@ def job_of(photo: LargePicture, painter: BrushPainter, options: BrushOptions, ou
 
 
 def predicted_working_bytes(size: Size, painter: BrushPainter, options: BrushOptions) -> int:
-    """Predict the memory of the network for a result of a size: for a tile, or to measure the statistics of the photo."""
+    """Predict the memory of the network for the given result size: the larger of a tile and the statistics of the photo."""
     side, working = brush.TILE_PX + 2 * painter.network.halo_px, working_size(size, options)
     parts = [(min(side, working[0]), min(side, working[1]))]
     if not any(painter.network.fixed_statistics):
@@ -72,7 +72,7 @@ def painting_of(painter: BrushPainter, options: BrushOptions) -> Paint:
 
 
 def memory_of(photo: ReadingPlan, painter: BrushPainter, options: BrushOptions) -> tuple[int, int]:
-    """Predict the memory of painting a photo: in memory, with the photo, and from disk."""
+    """Predict the memory of painting a photo in memory, which includes the photo itself, and of painting it from disk."""
     size = reduced_size(photo.size, options.size)
     in_memory = 12 * math.prod(photo.read_size) + predicted_memory(painter.network, size, options)
     return in_memory, predicted_bytes(predicted_working_bytes(size, painter, options), max(photo.size[1], size[1]))

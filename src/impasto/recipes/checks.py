@@ -60,7 +60,7 @@ def check_styles(styles: Sequence[Style], weights: Sequence[float]) -> None:
 
 
 def check_enough_pixels(role: str, picture: Picture, shown: str) -> None:
-    """Raise unless both sides of a picture are long enough; ``shown`` names in the message what the picture should show."""
+    """Raise unless both sides of a picture are long enough; ``shown`` is what it should show (for the message)."""
     if min(picture.size) < _FEWEST_PIXELS:
         raise ShapeError(
             f"{role} {picture.name!r} has {picture.size[1]}x{picture.size[0]} pixels, too few to show a {shown}; "
@@ -138,7 +138,9 @@ _TILED_STATISTICS = ("gram", "moments", "gram-moments", "wasserstein")
 """Statistics that are sums over positions, so that they can be measured tile by tile."""
 _SHARE_OF_FREE = 0.8
 _TILINGS = ((1024, False), (768, False), (512, False), (384, False), (384, True), (256, False), (256, True), (128, True))
-"""Side of the tiles, and whether the state of Adam is on disk. Sorted from fastest to lowest memory."""
+"""Side of the tiles, and whether the state of Adam is on disk. The fastest comes first; the last one needs the least
+memory.
+"""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def reason_for_whole(options: PaintOptions, *, is_masked: bool = False) -> str:
 
 
 def _reason_of_gatys(options: PaintOptions, is_masked: bool) -> str:
-    """Return the option of the gatys recipe whose losses are not sums over tiles; empty if there is none."""
+    """Return the gatys option whose losses cannot be summed over tiles; empty if there is none."""
     if options.statistics not in _TILED_STATISTICS:
         return f"--statistics {options.statistics}"
     if options.content_comparison != "features":

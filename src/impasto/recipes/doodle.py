@@ -67,7 +67,7 @@ def doodle(
 
     Args:
         style: a picture in any form, or the name of a style.
-        map: the map of the result, a picture of flat colors; the result has its proportions unless ``content`` is given.
+        map: the map of the result, a picture of flat colors; it sets the proportions of the result unless ``content`` is given.
         style_map: the map of the style picture, in the same colors. Default: a map drafted by :func:`suggest_map`.
         content: a photo whose shapes the result follows; the result then has the photo's proportions.
         run: device, precision and seed.

@@ -231,7 +231,7 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
     """
     if not 0 <= checkpoint.scale < len(context.sizes):
         raise OptionError(
-            f"the checkpoint is at the size with number {checkpoint.scale + 1}, but this painting has only "
+            f"the checkpoint is at size number {checkpoint.scale + 1}, but the last size of this painting is number "
             f"{len(context.sizes)}; paint from the start"
         )
     left = remaining(context.sizes, checkpoint)
@@ -248,13 +248,13 @@ _TRIAL_PX = 128
 _WORK_OF_TWO_PASSES = 4 / 3
 """A backward pass is about twice the work of a forward pass."""
 _TRIALS = 4
-"""Number of trial steps. The first is slow, and any other may wait for the processor, so the fastest of the others is used."""
+"""Number of trial steps. The first is slow, and others may be delayed by other programs, so the fastest of the rest is used."""
 
 
 def _halo_work(context: PaintingContext, size: Size, layers: Iterable[str]) -> float:
-    """Return how much more work the tiles of a size are; 1 for a size that is painted whole.
+    """Return the work of painting a size in tiles, relative to painting it whole; 1 if it is painted whole.
 
-    The reasons are halos and, for losses on statistics, a second forward pass.
+    The extra work is due to halos and, for losses on statistics, to a second forward pass.
     """
     tiling = context.tiles.at(size) if context.tiles else None
     if tiling is None:

@@ -174,7 +174,7 @@ def painted_pastiche(
         styles: pictures or named styles.
         masks: where each style is applied.
         options: how to paint.
-        encode: returns the code of a style, such as one that is kept for several photos. Default: ``painter.encode``.
+        encode: returns the code of a style, for example from a cache shared by several photos. Default: ``painter.encode``.
     """
     record = {"options": asdict(options)}
     if options.hq:

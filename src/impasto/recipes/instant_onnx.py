@@ -45,8 +45,8 @@ class Difference(NamedTuple):
 
     Attributes:
         share: share of pixels that differ by more than two steps of 1/255. Where two matches are almost equally similar,
-            rounding decides, and neighboring positions follow.
-        least: this share in the photo where it is smallest.
+            rounding decides which is used, and neighboring positions follow that choice.
+        least: the same share in the photo that differs least.
         mean: mean difference of all values.
     """
 
@@ -164,7 +164,7 @@ def _painted(g: Graph, photo: str, given: InstantGraph, painter: InstantPainter,
 
 
 def _tolerance(g: Graph, photo: str) -> str:
-    """Add the nodes of :func:`impasto.recipes.neighbor_layers.patches_where_flat`: the tolerance, (height, width)."""
+    """Add the nodes for the tolerance of :func:`impasto.recipes.neighbor_layers.patches_where_flat`, (height, width)."""
     weight = g.floats(np.reshape([0.299, 0.587, 0.114], (1, 3, 1, 1)))  # as in impasto.losses.picture.flatness
     luminance = g.node("Conv", photo, weight, kernel_shape=[1, 1])
     down, right = (_squared_differences(g, luminance, axis) for axis in (2, 3))

@@ -117,7 +117,7 @@ _Networks = Compiled | _Direct
 MakeRaster = Callable[[tuple[int, int]], Raster]
 """Creates a raster of a size (height, width)."""
 SmallerSizes = Generator[tuple[tuple[int, int], Place], None, Raster | None]
-"""Yields sizes and finished tiles; returns the picture of the last of these sizes."""
+"""Yields the size and place of each finished tile; returns the picture painted at the last of these sizes."""
 
 
 class _Measurements(NamedTuple):
@@ -274,7 +274,7 @@ class InstantPainter:
         return image
 
     def painting(self, size: tuple[int, int], code: StyleCode, strength: float) -> "_Painting":
-        """Return the painting of a photo of a size (height, width), for photos that are read and painted in parts."""
+        """Return the painting of a photo with this (height, width); for photos that are read and painted in parts."""
         return _Painting(self, size, code, strength)
 
     # ------------------------------------------------------------------------------------------------ networks
@@ -341,7 +341,7 @@ class _Painting:
             The size, and the place of each finished tile.
 
         Returns:
-            The picture painted at the last but one size; None if there is a single size.
+            The picture painted at the next-to-last size; None if there is a single size.
         """
         sizes = self.sizes(fast=fast)[:-1]
         contents = [self._made(size, make) for size in sizes]

@@ -69,7 +69,7 @@ def job_of(
 
 
 def predicted_working_bytes(size: Size, options: InstantOptions) -> int:
-    """Predict the memory of the networks for a result of a size, for the largest part that is painted at a time."""
+    """Predict the memory of the networks for the given result size: that of the largest part that they paint at once."""
     working, side = working_size(size, options), instant_painter.TILE_PX + 2 * instant_painter.HALO_PX
     if _is_whole(working):
         return predicted_memory(working)
@@ -136,7 +136,7 @@ def _is_whole(size: Size) -> bool:
 
 
 def _keep(before: Raster | None, owner: torch.Tensor | None, parts: Parts) -> Raster | None:
-    """Keep the picture of the last but one size, for a run that continues this one."""
+    """Keep the picture of the next-to-last size, for a run that continues this one."""
     if before is None:
         parts.save(rows=0, before=None)
         return None
@@ -163,7 +163,7 @@ def _kept(parts: Parts) -> Raster | None:
 
 
 def memory_of(photo: ReadingPlan, options: InstantOptions) -> tuple[int, int]:
-    """Predict the memory of painting a photo: in memory, with the photo, and from disk."""
+    """Predict the memory of painting a photo in memory, which includes the photo itself, and of painting it from disk."""
     size = reduced_size(photo.size, options.size)
     in_memory = 12 * math.prod(photo.read_size) + predicted_memory(size, is_colored=options.color != "style")
     return in_memory, predicted_bytes(predicted_working_bytes(size, options), max(photo.size[1], size[1]))

@@ -338,12 +338,12 @@ def _check_content(masking: Masking) -> None:
         if read.name.startswith(("auto:", "not:auto:")):
             raise OptionError(f"{flag} {read.name} found nothing in this photo; list its regions with: impasto regions PHOTO")
         raise OptionError(
-            f"{flag} {read.name!r} is entirely black, so nothing would be painted; paint the area for the style white"
+            f"{flag} {read.name!r} is entirely black, so nothing would be painted; use white for the area to paint"
         )
     for read in masking.protect:
         if float(read.mask.min()) > 1 - _DARK:
             raise OptionError(
-                f"--protect {read.name!r} is entirely white, so nothing would be painted; paint the area that may change black"
+                f"--protect {read.name!r} is entirely white, so nothing would be painted; use black for the area to paint"
             )
 
 

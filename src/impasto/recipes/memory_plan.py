@@ -16,9 +16,9 @@ from impasto.recipes.neighbor_tiles import LARGEST_SEARCHED_PX, LARGEST_STYLE_PX
 Size = tuple[int, int]
 
 _CELL_PIXELS = 16
-"""Pixels of a position of a style picture."""
+"""Pixels per position of a style picture."""
 _KEY_BYTES = 4 * 128
-"""A key of a position."""
+"""Bytes of the search key of a position."""
 _PHOTO, _START, _RESULT = 12, 12, 24
 """Bytes for each pixel of the final size: the photo; the initial picture, or what is made of it; the result and its rows in
 the file."""
@@ -31,7 +31,8 @@ class _State:
     """Bytes per pixel of the final size.
 
     Attributes:
-        before: the picture and the state of the previous size, the matches, and the flatness of the photo.
+        before: before the first step at a size: the picture and the state of the previous size, the matches, and the flatness
+            of the photo.
         while_painting: the planes, their gradient, two copies and a temporary one, the state of Adam, and the flatness.
         between: the same as ``while_painting``, but without the gradient.
     """
@@ -47,7 +48,7 @@ _FIXED = 200 * 2**20
 _GAPS = 1.3
 """Factor for fragmentation: gaps left by freed blocks of other sizes are not reused immediately."""
 _DECODED_BYTES = 750
-"""Bytes for each byte of precision and each pixel that is decoded at the same time."""
+"""Bytes for each pixel that is decoded at the same time; to be multiplied by :func:`bytes_of_value`."""
 
 
 def floats_of_pixel(encoder: Vgg, layers: Iterable[str]) -> float:
@@ -111,7 +112,7 @@ class TiledMemory:
         return round(_FIXED + self._always() * pixels + max(stages))
 
     def _peak_of_gatys(self, size: Size, tile_px: int, *, on_disk: bool) -> int:
-        """Predict the peak for the gatys recipe: the steps, or saving; the features of the photo are in memory in both."""
+        """Predict the peak for the gatys recipe. The features of the photo stay in memory at every stage."""
         options, pixels, state = self.options, self._pixels(size), self._state(on_disk=on_disk)
         each, layers = bytes_of_value(self.arithmetic), self.encoder.layers
         compared = (*options.content_layers, *options.style_layers)

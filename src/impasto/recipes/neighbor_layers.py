@@ -16,7 +16,7 @@ fine layers. Up to the third limit, the search uses all layers; above it, the mi
 PATCH, VARIETY = 8, 0.15
 """Side of a patch in positions, and amount of randomness in the choice between similar patches."""
 TOLERANCE, FLAT_TOLERANCE = 0.03, 0.4
-"""How much less similar a patch may be than the single matches that it replaces; amount added to this in flat areas."""
+"""How much less similar a patch may be than the single matches that it replaces, and how much is added in flat areas."""
 
 
 UNIFORMITY = 2.0

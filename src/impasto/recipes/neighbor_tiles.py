@@ -23,9 +23,9 @@ from impasto.tensors import FeatureMap, Image
 LARGEST_SEARCHED_PX = 1024
 """Greatest side of the tiles in which the photo is matched."""
 _PATCH_PX = PATCH * GRID_STRIDE
-"""Side of a patch. Search tiles begin at multiples of this value, so that patches are the same as without tiles."""
+"""Side of a patch. Tiles of the search begin at multiples of this value, so that patches are the same as without tiles."""
 SEARCH_HALO_PX = _PATCH_PX * math.ceil(PASSES * GRID_STRIDE / _PATCH_PX)
-"""Halo of the search: in each pass, a match depends on those of positions that are one position further away."""
+"""Halo of the search: each pass makes a match depend on matches that are one position further away."""
 LARGEST_STYLE_PX = 2048
 """Maximum size of style pictures when painting in tiles, because their features must fit into memory."""
 FLAT_REDUCTION = 0.5
@@ -33,7 +33,7 @@ FLAT_REDUCTION = 0.5
 
 
 def _tile_px(context: PaintingContext) -> int:
-    """Return the side of the tiles in which the photo is matched: as planned, but limited, and a multiple of a patch."""
+    """Return the side of the tiles in which the photo is matched: the planned side, limited and rounded to whole patches."""
     planned = context.tiles.tile_px if context.tiles else LARGEST_SEARCHED_PX
     return max(_PATCH_PX, min(planned, LARGEST_SEARCHED_PX) // _PATCH_PX * _PATCH_PX)
 
@@ -84,7 +84,7 @@ def style_columns(
 
 
 def _evenly_in(tile: Tile, features: FeatureMap, layer: str, most: int) -> Tensor:
-    """Return this tile's part of every n-th vector of the picture in row-major order; the picture gives at most ``most``."""
+    """Take every n-th vector of the picture in row-major order, at most ``most``, and return those inside this tile."""
     stride = 1 << (int(layer[4]) - 1)
     width = tile.size[1] // stride
     apart = -(-(tile.size[0] // stride) * width // most)
@@ -160,7 +160,7 @@ class Search:
         return assigned(similarity, self.shares)
 
     def _match(self, tile: Tile, style: Tensor, mean: Tensor, activity: Tensor) -> Tensor:
-        """Return the positions that match a tile with its halo."""
+        """Return the matched style position for each position of a tile and its halo."""
         outer = self._with_features(_with_halo_inside(tile))
         columns = self._columns(outer, activity)
         return self.keys.match(
@@ -222,11 +222,11 @@ def finest_details(photo: Image, tile: Tile) -> Image:
 
 
 def _with_halo_inside(tile: Tile) -> Tile:
-    """Return a tile without a halo that covers another tile and its halo."""
+    """Return a tile that covers another tile and its halo, and has no halo itself."""
     rows, columns = (Span(each.first, each.first, each.last, each.last) for each in (tile.rows, tile.columns))
     return Tile(rows, columns, tile.size)
 
 
 def share_of_photo(options: PaintOptions) -> float:
-    """Return the share of the photo in the picture that is matched, where the photo is not flat."""
+    """Return the photo's share in the picture to match, for areas that are not flat."""
     return options.content_weight * min(1.0, 2 - options.strength)

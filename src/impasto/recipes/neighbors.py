@@ -63,8 +63,8 @@ _MOST_KEYS_OF_DRAFT = 4096
 """With quality draft, styles with more positions than this are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
 _FEWEST_POSITIONS, _MOST_POSITIONS, _PIXELS_PER_POSITION = 4096, 16384, 128
-"""Limits of the number of positions that the palette loss draws at each step, and pixels per position between them. If each
-position stands for more pixels, the weight of the loss is reduced.
+"""Fewest and most positions that the palette loss draws at each step, and pixels per position between these limits. If a
+position stands for more pixels than that, the weight of the loss is reduced.
 """
 _ENLARGED = 1.6
 """If a style is enlarged by more than this factor, the learning rate is reduced."""
@@ -272,7 +272,7 @@ class _Painting:
     def _palette_loss(self, styles: Sequence[Mapping[str, Tensor]], size: Size) -> Objective:
         """Make the weighted palette loss, given feature vectors of each style by layer.
 
-        In large pictures, a position must not weigh more than in small ones, because Adam would turn its gradient into a speck.
+        A position must not have more weight in a large picture than in a small one; Adam would turn its gradient into a speck.
         """
         assert self.matches is not None
         heads: Heads = {layer: compact_head(self.context.encoder, layer) for layer in PALETTE_LAYERS}
@@ -373,7 +373,7 @@ def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image
 
 
 def _whole_positions(features: Features) -> dict[str, FeatureMap]:
-    """Crop the layers to decode to the area that relu3_1 covers; with odd sizes, shallow layers cover slightly more."""
+    """Crop the decoder's input layers to the area that relu3_1 covers; with odd sizes, shallow layers cover slightly more."""
     height, width = features["relu3_1"].shape[-2:]
     sides = {layer: 2 ** (3 - int(layer[4])) for layer in SWAP_LAYERS}
     return {layer: features[layer][..., : side * height, : side * width] for layer, side in sides.items()}
@@ -393,7 +393,7 @@ class Recoloring:
 
     @staticmethod
     def to(image: Image, palettes: Sequence[Moments], regions: Sequence[Mask] | None) -> "Recoloring":
-        """Make the maps for a picture, given the palette and the region, at any size, of each style."""
+        """Make the color maps for a picture, given each style's palette and region (a mask of any size)."""
         if regions is None:
             return Recoloring((monge_kantorovich(moments_in_strips(image), palettes[0]),))
         sized = [F.interpolate(each, size=image.shape[-2:], mode="bilinear", align_corners=False) for each in regions]

@@ -271,8 +271,8 @@ def options_of(record: dict[str, Any]) -> tuple[PaintOptions, Run]:
     made_by = record.get("recipe", "paint")
     if made_by not in (*get_args(Recipe), "paint", "inetwork"):
         raise OptionError(
-            f"the record was written by {made_by!r}, not by impasto paint, so impasto paint cannot repeat it; run its own "
-            "command again with the options in the record"
+            f"the record was written by {made_by!r}, not by impasto paint, so impasto paint cannot repeat it; run the "
+            "original command again with the options in the record"
         )
     try:
         fields: dict[str, Any] = {

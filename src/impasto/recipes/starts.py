@@ -56,7 +56,7 @@ class Checkpoint:
     done: int
 
     def without_picture(self) -> "Checkpoint":
-        """Return the position alone, so that the picture need not stay in memory."""
+        """Return the checkpoint without its picture, so that the picture need not stay in memory."""
         return Checkpoint(self.picture[..., :0, :0].clone(), self.scale, self.done)
 
 

@@ -1,4 +1,4 @@
-"""Paint pictures that do not fit into memory: read in strips, painted in tiles between files, and written in tiles.
+"""Paint pictures that do not fit into memory: read in strips, painted in tiles from file to file, and written in tiles.
 
 The files are in a folder next to the output. If the program is interrupted, they keep the finished parts, so that the same job
 can be continued.
@@ -43,7 +43,7 @@ Phase = Literal["reading", "painting", "writing"]
 
 _SUFFIX, _STATE = ".impasto-parts", "state.json"
 _TIMED_SHARE = 0.01
-"""Share of the work after which the remaining time is estimated; the small sizes before take longer per pixel."""
+"""Share of the work after which the remaining time is estimated; the small sizes come first and take longer per pixel."""
 _BYTES_OF_A_COLUMN = 256 * 12 * 6
 """Memory of a column of a strip, including its resized copies."""
 
@@ -56,10 +56,10 @@ class Job:
         photo: the photo.
         output: the file to write, a TIFF.
         size: (height, width) of the result.
-        working: (height, width) at which it is painted; it differs from ``size`` if the strokes are broader or finer.
+        working: (height, width) at which the photo is painted; it differs from ``size`` if the strokes are broader or finer.
         bits: 8 or 16 bits per channel of the result.
         record: the record of the run.
-        tiled: (height, width) of each size that is painted in tiles between files, except the last one.
+        tiled: (height, width) of each size that is painted in tiles from file to file, except the last one.
         last_px: number of pixels to paint at the last size, including halos.
         total_px: number of pixels to paint at all sizes, including halos.
     """
@@ -137,7 +137,7 @@ class Parts:
 
     @property
     def is_resumed(self) -> bool:
-        """Whether an earlier run has finished parts."""
+        """Whether an earlier run left finished parts."""
         return bool(self.state.get("kept"))
 
     @property
@@ -195,7 +195,7 @@ class Parts:
 
 
 def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a record that determines the picture. Other parts may differ when a run is continued."""
+    """Return the part of a record that determines the picture. The rest may differ when a run is continued."""
     run = {name: value for name, value in record["run"].items() if name not in ("threads", "max_memory")}
     return {**record, "run": run}
 
@@ -320,7 +320,7 @@ def reason_to_stream(name: str, photo: ReadingPlan, painted_bytes: int, from_dis
     Args:
         name: the name of the photo.
         photo: how it is read in memory.
-        painted_bytes: the memory of painting it in memory, with the photo.
+        painted_bytes: the memory needed to paint the photo in memory, including the photo itself.
         from_disk_bytes: what :func:`predicted_bytes` returns.
         run: the memory limit.
 
@@ -346,7 +346,7 @@ def predicted_bytes(working_bytes: int, widest_px: int) -> int:
     """Predict the peak memory of the process, in bytes.
 
     Args:
-        working_bytes: memory of the networks for the largest part that is painted at a time.
+        working_bytes: memory of the networks for the largest part that they paint at once.
         widest_px: width of the photo or of the result.
     """
     return round(used_memory(torch.device("cpu")) + working_bytes + _BYTES_OF_A_COLUMN * widest_px)

@@ -200,7 +200,7 @@ def searched(trial: Callable[[Knobs], Trial], options: TuneOptions) -> Iterator[
 def _line(options: TuneOptions) -> Callable[[float], dict[str, float]]:
     """Return a function that gives the knobs for a strength.
 
-    The stroke or style scale is the given value if there is only one, otherwise 1.
+    If exactly one stroke (or style scale) is given, it is used; otherwise 1 is used.
     """
     name, given = ("stroke", options.strokes) if options.recipe == "instant" else ("style_scale", options.style_scales)
     other = given[0] if len(given) == 1 else 1.0

@@ -27,7 +27,7 @@ def only_writer(output: Path) -> Iterator[None]:
     """Lock a file or a folder that will be written, for the duration of the block.
 
     Nothing is locked if the file system does not support locks, or if the lock file cannot be created. In the second case, the
-    output cannot be written either, and its own check reports the reason.
+    output cannot be written either, and the check of the output reports the reason.
 
     Raises:
         OptionError: another run holds the lock.

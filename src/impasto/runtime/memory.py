@@ -19,7 +19,7 @@ _CGROUPS = (
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 """Parameter numbers of mallopt, from glibc's malloc.h."""
 _KEPT_BYTES, _LARGEST_BYTES = 2**30, 2**25
-"""Freed bytes that are kept, and size of the largest blocks; glibc allows no larger threshold."""
+"""Freed bytes that are kept, and size from which blocks count as the largest; glibc allows no higher threshold."""
 
 
 def available_memory(device: torch.device) -> int | None:
@@ -77,8 +77,8 @@ def keep_freed_memory(*, except_largest: bool = False) -> bool:
     only the command line calls this function.
 
     Args:
-        except_largest: return blocks of 32 MiB and more to the system. Otherwise, gaps between them would take memory that a
-            painting in tiles is not planned to use.
+        except_largest: return blocks of 32 MiB and more to the system. If they were kept, gaps between them would take memory
+            that the plan for painting in tiles does not include.
 
     Returns:
         Whether the setting was applied; False if the C library is not glibc.

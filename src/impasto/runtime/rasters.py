@@ -175,7 +175,9 @@ def _disk_errors(path: Path) -> Iterator[None]:
 
 
 def resized_strips(source: Raster, sizes: Sequence[Size]) -> Iterator[tuple[int, int, Image]]:
-    """Resize a picture to several sizes, reading it once; up to rounding, as :func:`impasto.images.resize`.
+    """Resize a picture to several sizes, reading it once.
+
+    Up to rounding, the results equal those of :func:`impasto.images.resize`.
 
     Args:
         source: the picture; each strip of it is read before the result is yielded.
@@ -209,7 +211,7 @@ class _Resized:
         self.first = self.done = 0
 
     def add(self, strip: Image, end: int) -> tuple[int, Image | None]:
-        """Add the rows up to ``end``. Return the first row of the result that they complete, and all such rows."""
+        """Add the rows up to ``end``. Return the index of the first newly completed row, and all newly completed rows."""
         across = F.interpolate(strip, (strip.shape[-2], self.after[1]), mode="bicubic", align_corners=False, antialias=True)
         self.kept = across if self.kept is None else torch.cat([self.kept, across], dim=2)
         start, stop = self.done, int((self.highs <= end).sum())
@@ -239,7 +241,7 @@ def resized_whole(source: Raster, size: Size) -> Image:
 
 
 def interpolated_part(source: Raster, place: Place, size: Size) -> Image:
-    """Compute a part of a picture that is enlarged bilinearly to a size, from the pixels that it reads.
+    """Compute a part of a bilinearly enlarged picture; only the pixels that this part needs are read.
 
     Args:
         source: the picture.

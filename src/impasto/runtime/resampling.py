@@ -46,7 +46,7 @@ def _matrix(before: int, after: int, shrink: Callable[[Tensor, Size], Tensor]) -
 
 
 def sources(before: int, after: int, start: int, end: int) -> tuple[int, int]:
-    """Return the range of a side that bilinear interpolation to another length reads for the values ``start`` to ``end``.
+    """Return the range of input values that bilinear interpolation of a side needs for the results ``start`` to ``end``.
 
     Example:
         >>> sources(8, 16, 4, 8)
@@ -69,7 +69,7 @@ def bilinear_part(x: Tensor, sides: tuple[Side, Side]) -> Tensor:
     """Compute a part of ``F.interpolate(whole, mode="bilinear", align_corners=False)`` from the values that it uses.
 
     Args:
-        x: (batch, channels, height, width), the range that :func:`sources` returns, in both directions.
+        x: (batch, channels, height, width), cropped in both directions to the range that :func:`sources` returns.
         sides: rows and columns.
     """
     found = _BilinearPart.apply(x, *sides)  # type: ignore[no-untyped-call]
@@ -136,7 +136,7 @@ def averaged_part(x: Tensor, sides: tuple[Side, Side], origin: Size) -> Tensor:
     """Compute a part of :func:`averaged`.
 
     Args:
-        x: a part of the picture that contains what is averaged.
+        x: a part of the picture that contains all values to average.
         sides: rows and columns.
         origin: the first row and the first column of ``x``.
 
@@ -153,7 +153,7 @@ def averaged_part(x: Tensor, sides: tuple[Side, Side], origin: Size) -> Tensor:
 
 
 def _averaging_part(side: Side, first: int, count: int) -> Tensor:
-    """Return the matrix that averages ``count`` values from ``first`` on over a range of cells."""
+    """Return the matrix that averages the ``count`` values from index ``first`` on within each cell of a range."""
     cells, places = torch.arange(side.start, side.end)[:, None], torch.arange(first, first + count)
     start, end = cells * side.before // side.after, -(-(cells + 1) * side.before // side.after)
     return ((places >= start) & (places < end)) / (end - start)
@@ -181,7 +181,7 @@ def antialiased_part(whole: Tensor, size: Size, part: tuple[tuple[int, int], tup
 
 
 def antialiasing_part(side: Side, filter_: str) -> tuple[int, Tensor]:
-    """Return the first value that a range of one side reads, and the matrix of the range, as PyTorch computes it."""
+    """Return the index of the first input value that a range needs, and the matrix of the range, as PyTorch computes it."""
     ratio = side.before / side.after
     centers = (torch.arange(side.start, side.end, dtype=torch.float64) + 0.5) * ratio
     lows, highs = (each[side.start : side.end] for each in reached(side.before, side.after, filter_))
@@ -194,7 +194,7 @@ def antialiasing_part(side: Side, filter_: str) -> tuple[int, Tensor]:
 
 
 def reached(before: int, after: int, filter_: str) -> tuple[Tensor, Tensor]:
-    """Return the first value that each value of a resized side reads, and the end of what it reads.
+    """Return, for each value of a resized side, the first index and the end index of the input values that it needs.
 
     Example:
         >>> low, high = reached(8, 4, "bilinear")

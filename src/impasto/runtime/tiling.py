@@ -98,7 +98,8 @@ def spread_parts(size: tuple[int, int], part: int, count: int) -> Iterator[tuple
 class Tile:
     """A tile of a picture with its halo.
 
-    The crops below take a stride, the distance between positions of a layer in pixels; layers are floor(side / stride) long.
+    The methods that crop take a stride: the distance in pixels between positions of a layer. A layer has floor(side / stride)
+    positions per side.
 
     Attributes:
         rows: the rows, in pixels.

@@ -46,7 +46,7 @@ class Attempt:
             try:
                 data = path.read_bytes()
             except FileNotFoundError as error:
-                raise LookupError("a file that this job needs no longer exists") from error
+                raise LookupError("a file for this job no longer exists") from error
             self._broker.write(data, self.token, "in", number)
         self._broker.write(json.dumps(travelling, allow_nan=False).encode(), self.token, "order")
         self._broker.enqueue(self.token)
@@ -98,7 +98,7 @@ class Attempt:
                     raise
                 time.sleep(AWAY_SECONDS)
         if data is None:
-            raise WireError(f"a {part} that is missing or has more than {PART_BYTES[part]} bytes")
+            raise WireError(f"a message whose {part} is missing or has more than {PART_BYTES[part]} bytes")
         check_part(part, suffix, data)
         return data
 

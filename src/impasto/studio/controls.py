@@ -59,7 +59,7 @@ _BEGINNINGS = (
     (r"style ", "styles"),
     (r"'auto:", "masks"),
 )
-"""Pairs of a pattern and a field. If an error message names no flag but starts with a pattern, it belongs to that field."""
+"""Pairs (pattern, field): an error message that names no flag but starts with the pattern belongs to the field."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _kind_of(hint: Any, name: str) -> str:
 
 
 def _differing(options: PaintOptions, but: str) -> dict[str, Any]:
-    """Return the options that differ from their defaults, without the option that ``but`` names."""
+    """Return the options that differ from their defaults, except the option ``but``."""
     plain = dataclasses.asdict(PaintOptions())
     return {name: value for name, value in dataclasses.asdict(options).items() if name != but and value != plain[name]}
 

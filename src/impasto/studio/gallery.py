@@ -19,7 +19,7 @@ _CAN_CONTINUE = (
     "EXISTS (SELECT 1 FROM jobs WHERE kind = 'video' AND checkpoint IS NOT NULL AND state IN ('failed', 'cancelled') "
     "AND instr(request, uploads.id))"
 )
-"""SQL condition for uploads that are clips of stopped paintings that can still be continued."""
+"""SQL condition: the upload is the clip of a stopped painting that can still be continued."""
 
 
 class DiskFullError(ImpastoError):
@@ -38,7 +38,7 @@ class Gallery:
     # ------------------------------------------------------------------------------------------------ uploads
 
     def add_upload(self, identity: str, facts: Mapping[str, Any]) -> Row:
-        """Add an upload, which may be a clip, whose files already exist."""
+        """Add an upload (a picture or a clip). Its files already exist."""
         values = {name: facts[name] for name in ("name", "width", "height", "bytes", "disk", "sha256")}
         values |= {"id": identity, "notes": json.dumps(facts["notes"]), "created": time.time()}
         values["clip"] = json.dumps(facts["clip"]) if "clip" in facts else None
@@ -144,7 +144,7 @@ class Gallery:
 
         Args:
             wanted: Number of bytes.
-            keep: Text with the ids of objects that must not be deleted, such as a request.
+            keep: Text, such as a request. Objects whose ids it contains are not deleted.
 
         Raises:
             DiskFullError: There is not enough to delete.

@@ -224,10 +224,10 @@ class Jobs:
         self.database.run("UPDATE jobs SET checkpoint = ? WHERE id = ?", (json.dumps(checkpoint), identity))
 
     def give_up_videos(self, older_than: float, has_files: Callable[[str], bool], delete: Callable[[str], None]) -> None:
-        """Remove the checkpoints of videos that stopped before a time, since their painted segments can be large.
+        """Remove the checkpoints of videos that stopped long ago, because their painted segments can be large.
 
         Args:
-            older_than: The time, in seconds since 1970.
+            older_than: Time in seconds since 1970; videos that stopped later keep their checkpoints.
             has_files: Returns whether a job has files.
             delete: Deletes the files of a job. The job cannot continue during this call.
         """

@@ -83,7 +83,7 @@ class PaintingState:
 
 
 class Pace:
-    """Schedule of a repeated action. It limits how often the action happens, and what fraction of the total time it takes."""
+    """Schedule of a repeated action. It limits how often the action happens and its share of the total time."""
 
     def __init__(self, what: str) -> None:
         self.pause, self.share, self.due = _SECONDS_BETWEEN[what], _SHARE_OF_TIME[what], 0.0

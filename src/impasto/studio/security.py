@@ -138,7 +138,7 @@ class Guard:
 
 
 def _check_site(scope: Scope, headers: dict[str, str]) -> None:
-    """From pages of other origins, accept only reads outside the API."""
+    """From pages of other origins, accept only read requests for paths outside the API."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
     if scope["method"] in _READS and not scope["path"].startswith("/api/"):
         return

@@ -30,7 +30,9 @@ def with_token(settings_of: Callable[[str], Settings], *, is_local: bool) -> Set
     """
     chosen = os.environ.get("IMPASTO_STUDIO_TOKEN", "")
     if chosen and (len(chosen) < 16 or not chosen.isascii() or not chosen.replace("-", "").replace("_", "").isalnum()):
-        raise OptionError("IMPASTO_STUDIO_TOKEN must be 16 or more letters, digits, - and _; unset it to use a random token")
+        raise OptionError(
+            "IMPASTO_STUDIO_TOKEN must have 16 or more letters, digits, hyphens or underscores; unset it to use a random token"
+        )
     return settings_of(chosen or ("" if is_local else secrets.token_urlsafe(24)))
 
 

@@ -31,7 +31,7 @@ _STATUS = {"worker": 503, "system": 503, "disk": 507, "bug": 500}
 """HTTP status for each error code of the quick worker. All other codes give 422."""
 
 _INTAKES = {"intake": "picture", "clip_intake": "clip"}
-"""The error code of a file that crashes the worker, for each call that reads uploads."""
+"""The error code to use if a file crashes the worker, for each call that reads uploads."""
 
 _RESULT_BYTES = 4 * 2**20
 """Expected size of a result. Before a job is accepted, this size must fit into the quota."""

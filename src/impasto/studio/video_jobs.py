@@ -223,7 +223,7 @@ def _output(clip: Clip, order: Message) -> Path:
 
 
 def _finished(order: Message) -> Path | None:
-    """Return the painted clip of an attempt that was killed after it had written the clip, but before it reported it."""
+    """Return the painted clip if an earlier attempt was killed between writing and reporting it, otherwise None."""
     return next((path for suffix in _SUFFIXES if (path := Path(order["result"] + suffix)).is_file()), None)
 
 

@@ -229,7 +229,7 @@ def unpacked(data: bytes, folder: Path) -> Unpacked:
     except ValidationError as error:
         raise WireError(_first(error)) from error
     if received.do not in KINDS or KINDS[received.do].lane != "slow":
-        raise WireError(f"an order of kind {received.do[:40]!r}")
+        raise WireError(f"an order of kind {received.do[:40]!r}, which remote workers do not run")
     if not (received.maps if received.do == "doodle" else received.content):
         raise WireError(f"an order of kind {received.do!r} without its picture")
     files: dict[int, Path] = {}

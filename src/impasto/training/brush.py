@@ -1,13 +1,13 @@
 """Train a brush: a small network that paints any photo in one style.
 
 Every step paints crops of photos and compares the encoder's features of the result with two kinds of targets: those of one
-photo, and the means and Gram matrices of the style's features. The targets of a photo come from a teacher, the instant painter:
-they are the features of its painting of the same crop, and its blurred colors.
+photo, and the means and Gram matrices of the style's features. The targets of a photo come from a teacher: the instant painter
+paints the same crop, and the targets are the features and the blurred colors of this painting.
 
-Without a teacher, or after it, each position of a crop gets the features of the most similar position of the style, its nearest
-neighbor. At first, only the photo's features determine the neighbors. Later, they are averaged with the features of the
-network's own result. The third loss then compares the blurred lightness of the photo and of the result. Without it, dark flat
-parts of a photo can become light.
+Without a teacher, or after the part of the training with the teacher, each position of a crop gets the features of the most
+similar position of the style, its nearest neighbor. At first, only the photo's features determine the neighbors. Later, they
+are averaged with the features of the network's own result. Instead of blurred colors, the third loss then compares the
+blurred lightness of the photo and of the result. Without this loss, dark flat parts of a photo can become light.
 
 Source: Johnson et al. 2016 (arXiv:1603.08155) for the network and the style targets; Li and Wand 2016 (arXiv:1604.04382) for
 training a network with the neighbors of its result's features; Chen and Schmidt 2016 (arXiv:1612.04337) for replacing the
@@ -75,7 +75,7 @@ class BrushWeights:
     """Means and Gram matrices of the style."""
 
     tone: float = 2.0
-    """Blurred colors of the teacher's painting, or blurred lightness of the photo with the mean and contrast of the style's."""
+    """Blurred colors of the teacher's painting, or the photo's blurred lightness, adjusted to the style's mean and contrast."""
 
     content: float = 0.0
     """Features of the photo at relu4_1."""
@@ -307,7 +307,7 @@ class BrushTraining:
         return found
 
     def _wanted(self, seen: Features, found: Features, *, is_taught: bool) -> list[FeatureMap]:
-        """Return the features to reach: those of the teacher's painting, which is ``seen``, or of the nearest neighbors."""
+        """Return the features to reach: ``seen`` (the teacher's) if ``is_taught``, otherwise those of the nearest neighbors."""
         if is_taught:
             return [seen[layer] for layer in SWAP_LAYERS]
         return self.targets.neighbors(self._queries(seen, found), self.random)

@@ -16,7 +16,7 @@ from impasto.images import fitted_size, resize
 Pixels = npt.NDArray[np.float32]
 
 SHORTER_PX = 512
-"""Photos are reduced until their shorter side has this many pixels; crops show at least half of it."""
+"""Photos are reduced until their shorter side has this many pixels; the side of a crop is at least half of that."""
 MOST_PHOTOS = 1000
 """Maximum number of photos to read; if a folder contains more, this many are selected at random."""
 _SMALLEST_PX = 64

@@ -21,7 +21,7 @@ _MULTIPLE_PX = 8
 
 
 def painted_px(edge_px: int) -> int:
-    """Return the side of the crops that a teacher paints, if crops of ``edge_px`` are drawn from them."""
+    """Return the side of a painted crop from which smaller crops with side ``edge_px`` are drawn."""
     return math.ceil(_MARGIN * edge_px / _MULTIPLE_PX) * _MULTIPLE_PX
 
 
@@ -47,7 +47,7 @@ class PaintedPhotos:
         self._painted: dict[int, Tensor] = {}
 
     def draw(self, batch: int, step: int, random: np.random.Generator) -> tuple[Image, Image]:
-        """Draw crops at a step, which starts at 0: photos and paintings, (batch, 3, edge_px, edge_px) each."""
+        """Draw crops for a step (0 is the first): photos and their paintings, (batch, 3, edge_px, edge_px) each."""
         pairs = min(_MOST_PAIRS, _FIRST_PAIRS + step // _STEPS_PER_PAIR)
         drawn = [self._crops(int(number), random) for number in random.integers(pairs, size=batch)]
         photos, paintings = (torch.cat(each) for each in zip(*drawn, strict=True))

@@ -107,7 +107,7 @@ def open_clip(path: str | os.PathLike[str], *, longest_px: int = 0) -> Clip:
 
     Args:
         path: a video, or an animated GIF or WebP file.
-        longest_px: longer side of the frames; larger clips are reduced. 0: they keep their size.
+        longest_px: maximum longer side of the frames; larger clips are reduced. 0: no limit.
 
     Raises:
         ClipError: the file cannot be read, has no video, or is HDR; the message is one sentence.
@@ -207,7 +207,7 @@ def length_of(clip: Clip) -> Length:
 
 
 def frame_near(clip: Clip, share: float) -> Pixels:
-    """Return a frame near a relative position in the clip, 0 to 1, usually a key frame. Not all earlier frames are decoded.
+    """Return a frame (usually a key frame) near a relative position in the clip, 0 to 1. Not all earlier frames are decoded.
 
     Raises:
         ClipError: no frame can be decoded.

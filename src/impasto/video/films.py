@@ -64,7 +64,7 @@ class Extras:
     """Additional outputs of a painted clip.
 
     Attributes:
-        poster: a picture file for a painted frame, the one with the most detail in the clip. None: no poster.
+        poster: a picture file for the painted frame whose source frame has the most detail. None: no poster.
         compare: a clip file that shows the clip on the left and the result on the right, with the sound. None: no comparison.
 
     Example:
@@ -177,7 +177,7 @@ def _side_by_side(clip: Clip, segments: Segments) -> Iterator[Shown]:
 
 
 def _poster(clip: Clip, segments: Segments) -> Image:
-    """Return the painted frame with the most detail in the clip, with square pixels."""
+    """Return the painted frame whose source frame has the most detail, with square pixels."""
     details = [_details(each) for each in _sources(clip)]
     best = int(np.argmax(details))
     found = next((each for number, each in enumerate(_results(clip, segments)) if number == best), None)

@@ -143,7 +143,7 @@ def motion_between(before: Pixels, now: Pixels) -> Motion:
         -4
 
     Source:
-        Kroeger et al. 2016 for the flow; Sundaram et al. 2010 and Ruder et al. 2016 for the test of its agreement.
+        Kroeger et al. 2016 for the flow; Sundaram et al. 2010 and Ruder et al. 2016 for the forward-backward consistency check.
     """
     cv2, (height, width) = opencv(), now.shape[:2]
     ratio = min(1.0, _FLOW_PX / max(height, width))
@@ -182,7 +182,7 @@ def _grid(height: int, width: int) -> Array:
 
 
 def _flows(old: Pixels, new: Pixels) -> tuple[Array, Array]:
-    """Return where the pixels of each picture are in the other one: those of the new one first. Both are searched at once."""
+    """Return the flow from the new picture to the old one, and the reverse flow. Both are computed in parallel."""
     cv2 = opencv()
     threads = cv2.getNumThreads()
     try:
@@ -203,7 +203,7 @@ def _flow(one: Pixels, other: Pixels) -> Array:
 
 
 def _agreement(back: Array, forth: Array) -> Array:
-    """Return 1 where following the flow forward and backward leads back to the same pixel; 0 elsewhere and outside."""
+    """Return 1 where following the flow forward and backward leads back to the same pixel; otherwise 0."""
     cv2, (height, width) = opencv(), back.shape[:2]
     places = _grid(height, width) + back
     returned = cv2.remap(forth, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -223,7 +223,8 @@ def _squared(flow: Array) -> Array:
 def _same_color(old: Pixels, new: Pixels, back: Array) -> Array:
     """Return how well the clip's colors agree along the flow, in (0, 1].
 
-    A color that a neighboring pixel had is no change: edges differ between frames even if they only move by a part of a pixel.
+    A color that a neighboring pixel had before does not count as a change: edges differ between frames even if they move by
+    less than a pixel.
     """
     cv2, near = opencv(), np.ones((3, 3))
     moved = warped(old, back)

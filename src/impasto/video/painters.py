@@ -79,7 +79,7 @@ class BrushFrames:
         brush.check_memory(self.painter, size, BrushOptions(strength=self.strength))
 
     def statistics(self, shot: int) -> tuple[Statistics | None, ...]:
-        """Return the statistics of a shot that was looked at."""
+        """Return the statistics of a shot that :meth:`look_at` has measured."""
         return self._statistics[shot]
 
     def with_statistics(self, statistics: tuple[Statistics | None, ...]) -> "BrushFrames":
@@ -130,8 +130,8 @@ class InstantFrames:
         """Raise unless the frames are large enough and the predicted memory is available."""
         if min(size) < SMALLEST_SIDE:
             raise ShapeError(
-                f"the frames are {size[1]}x{size[0]} pixels; both sides must be at least {SMALLEST_SIDE} for --method instant: "
-                "use a larger clip or --size, or a brush"
+                f"the frames are {size[1]}x{size[0]} pixels; both sides must be at least {SMALLEST_SIDE} for --method instant; "
+                "use a larger clip, a larger --size, or a brush"
             )
         instant_checks.check_memory(size, self.painter.device)
 

@@ -41,7 +41,7 @@ from impasto.video.temporal import PaintFrames
 SECONDS_PER_SEGMENT = 2.0
 """Length of a segment, in seconds of the clip."""
 SECONDS_PER_OPTIMIZED_SEGMENT = 0.5
-"""The same for the method ``paint``, whose frames take seconds each: an interruption loses fewer of them."""
+"""The same for the method ``paint``: shorter, because each frame takes seconds and an interruption loses a segment."""
 _RECENT = 20
 """Number of recent frames from which the speed is computed."""
 _SPARE_BYTES = 50 * 2**20
@@ -110,11 +110,11 @@ class Place(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A frame whose result can be finished.
+    """A frame, and the function that completes its result.
 
     Attributes:
         place: the frame.
-        finish: returns the result, given the stabilizer after the frame before.
+        finish: returns the result, given the state of the stabilizer after the previous frame.
 
     Example:
         >>> pixels = np.zeros((64, 96, 3), np.uint8)
@@ -130,7 +130,7 @@ class Ready(NamedTuple):
 
 
 Painting = Callable[[Iterator[Place], Sequence[Past]], Iterator[Ready]]
-"""Paints frames, in their order, given the frames and what the first of them may follow. It may look at frames ahead."""
+"""Paints frames in order, given the frames and the earlier results that the first frame may use. It may read frames ahead."""
 
 
 class VideoRun:

@@ -1,9 +1,9 @@
 """Paint frames by optimization with a temporal loss: Ruder, Dosovitskiy and Brox 2016 (arXiv:1604.08610).
 
 The first frame of a shot is painted like a photo. Each later frame starts from earlier results, moved along the optical flow. A
-loss keeps it close to these results where they show the same pixels. Most pixels are compared with the previous frame (the
-short-term loss of the paper). Pixels that are hidden in the previous frame are compared with earlier key frames (the long-term
-loss). Departure from the paper: the objective is that of ``impasto paint``.
+loss keeps it close to these results at the pixels that are visible in both. Most pixels are compared with the previous frame
+(the short-term loss of the paper). Pixels that are hidden in the previous frame are compared with earlier key frames (the
+long-term loss). Departure from the paper: the objective is that of ``impasto paint``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ from impasto.video.frames import as_array, as_image
 from impasto.video.shots import Shot
 
 _STEPS = 12
-"""Steps of each frame after the first one of a shot."""
+"""Number of steps for each frame except the first of a shot."""
 _WEIGHT = 400.0
 _LEAST_TRUST = 0.1
 """Loss weight of pixels hidden in all earlier frames. With 0, their colors become stronger than those around them."""
@@ -82,7 +82,7 @@ class PaintFrames:
         return as_array(last.image)
 
     def predicted_seconds(self, size: tuple[int, int], frames: int, shots: int = 1) -> float:
-        """Predict how long frames take: the first one of a shot like a photo, the others from trials with small frames.
+        """Predict the total seconds. The first frame of a shot takes as long as a photo; small trial frames predict the others.
 
         Args:
             size: (height, width) of the frames.
@@ -101,14 +101,14 @@ class PaintFrames:
         return seconds + (frames - alone) * self._seconds_of_other(size) if frames > alone else seconds
 
     def _seconds_of_other(self, size: tuple[int, int]) -> float:
-        """Predict the seconds of a frame after the first one: a fixed part, and a part that grows with the pixels."""
+        """Predict the seconds of any frame but the first of a shot: a fixed part, and a part that grows with the pixels."""
         self._trial(_TRIAL_PX[0])  # the first one is slower
         fewer, more = map(self._trial, _TRIAL_PX)
         per_pixel = max(0.0, more - fewer) / (_TRIAL_PX[1] ** 2 - _TRIAL_PX[0] ** 2)
         return max(fewer, more + per_pixel * (size[0] * size[1] - _TRIAL_PX[1] ** 2))
 
     def _trial(self, edge_px: int) -> float:
-        """Return the seconds of painting a square frame after others."""
+        """Return the seconds of painting a square frame that is not the first of its shot."""
         frame = np.random.default_rng(0).integers(0, 256, (edge_px, edge_px, 3), np.uint8)
         began = seconds_now()
         self.paint(frame, 0, [Past(frame, frame, number) for number in range(1 + self.keys)])

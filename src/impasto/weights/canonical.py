@@ -213,7 +213,7 @@ def _fold_first(convolutions: Convolutions, form: str) -> Found:
     matrix, bias = convolutions["0"][0].flatten(1).double(), convolutions["0"][1].double()
     weight, first_bias = first_convolution(convolutions)
     if tuple(matrix.shape) != (3, 3) or torch.linalg.matrix_rank(matrix) < 3:
-        raise WeightsError("its first convolution is not 1x1 on three colors, as in AdaIN's network")
+        raise WeightsError("its first convolution must be 1x1 on three colors, as in AdaIN's network")
     scale = matrix.abs().amax()
     weight = torch.einsum("oihw,ic->ochw", weight.double(), matrix / scale).float()
     mean, std = -torch.linalg.solve(matrix, bias), (1 / scale).repeat(3)
@@ -226,7 +226,7 @@ def _fold_first(convolutions: Convolutions, form: str) -> Found:
 
 
 def _by_name(tensors: Mapping[str, Tensor], pattern: str) -> dict[str, dict[str, Tensor]]:
-    """Collect the tensors whose keys match a pattern, by its group ``name`` and then by its group ``part``."""
+    """Collect the tensors whose keys match a pattern, indexed by the pattern's groups ``name`` and ``part``."""
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         match = re.fullmatch(pattern, key)

@@ -50,7 +50,7 @@ async def add(request: Request, studio: Here, name: Annotated[str, Query(max_len
 
 
 async def _check_room(studio: Studio, request: Request) -> None:
-    """Refuse a clip that does not fit before it is written. Its length is known unless the client sends it in chunks."""
+    """Before a clip is written, check that it fits. Its length is known unless the client sends it in chunks."""
     length = int(request.headers.get("content-length", 0))
     try:
         studio.gallery.make_room(length)

@@ -23,7 +23,7 @@ _WITHOUT_PHOTO = ("doodle", "brush", "video")
 _WITHOUT_MASKS = (*NOT_PAINTED, "doodle", "apply")
 _WITH_BRUSH = ("apply", "video")
 _VIDEO_BYTES_PER_PIXEL = 0.25
-"""Bytes of a painted frame per pixel; the segments and the result exist at the same time."""
+"""Bytes per pixel of a painted frame. They are needed twice: the segments and the result exist at the same time."""
 
 
 def checked(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _from_result(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     _check_photo(earlier, row["id"], "result")
     others = new.content not in (None, earlier["content"]) or new.styles not in ([], earlier["styles"])
     if new.kind != "refine" or others:
-        raise _refused("result needs kind refine and the content and styles of that result", "result")
+        raise _refused("result needs kind refine; omit content and styles, or give those of the result", "result")
     names = ("content", "styles", "masks", "protect")
     return {name: earlier[name] for name in names if name in earlier} | {"result": new.result}
 
@@ -225,7 +225,7 @@ def _refused(sentence: str, field: str) -> RefusedError:
 
 
 def _find(look: Any, field: str) -> Any:
-    """Look up an id from the request body. If the object does not exist, respond with 422 and the field's name, not 404."""
+    """Look up an id from the request body. If the object does not exist, respond with 422 (not 404) and the field's name."""
     try:
         return look()
     except LookupError as error:

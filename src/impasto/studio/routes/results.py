@@ -134,7 +134,7 @@ async def brush(studio: Here, result: shapes.ResultId) -> Response:
 
 @router.get("/{result}/video", responses=pictures_answer(*VIDEOS), response_class=Response)
 async def video(studio: Here, result: shapes.ResultId) -> Response:
-    """Return a painted clip. Ranges are supported, so that players can search it."""
+    """Return a painted clip. Range requests are supported, so that players can seek."""
     row = studio.gallery.result(result)
     path = _video(studio, row)
     if path is None:

@@ -42,7 +42,7 @@ async def add(request: Request, studio: Here, name: Annotated[str, Query(max_len
 
 
 def check_type(request: Request, *allowed: str) -> None:
-    """Refuse the content types that forms can send, and others that are not files of the allowed types."""
+    """Accept only application/octet-stream and the allowed types. This excludes all content types that forms can send."""
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind != "application/octet-stream" and not kind.startswith(allowed):
         raise RefusedError(
