@@ -1,5 +1,7 @@
 """Items given to actors that die: none is lost, none is delivered twice, and few are on their way. No Ray is needed."""
 
+import errno
+import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
@@ -31,6 +33,7 @@ class FakeActors:
         self.results: dict[Hashable, Delivery | str | None] = {}
         self.painted: Counter[str] = Counter()
         self.most_in_flight, self.is_closed = 0, False
+        self.ended: list[Hashable] = []
 
     def start(self) -> tuple[Hashable, Hashable]:
         actor = len(self.queues)
@@ -72,6 +75,9 @@ class FakeActors:
         if found is None:
             raise ActorDiedError("killed by a test")
         return found
+
+    def end(self, actor: Hashable) -> None:
+        self.ended.append(actor)
 
     def close(self) -> None:
         self.is_closed = True
@@ -119,6 +125,7 @@ def test_what_an_actor_had_when_it_died_is_painted_by_others_once(items: list[It
     assert len({each.item.output for each in outcomes}) == 20
     assert set(actors.painted.values()) == {1}
     assert len(actors.queues) == count + 1
+    assert actors.ended == [0], "an actor whose task failed may be alive, and holds the room of the next one"
     lines = Path(items[0].output).with_name("manifest.jsonl").read_text().splitlines()
     assert len(lines) == 20
     assert Counter(each.state for each in run(items, FakeActors())) == {"done": 20}  # the hashes of the fake are not true
@@ -159,6 +166,98 @@ def test_a_photo_or_an_output_that_is_missing_is_a_failure_of_its_item(items: li
     assert set(failed) == {items[3].content, items[4].content}
     assert failed[items[3].content].startswith("there is no file")
     assert "'/gone/out.bmp' cannot be written" in failed[items[4].content]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ClusterError("a worker is too old")])
+def test_results_that_are_written_when_the_run_ends_are_in_the_manifest(items: list[Item], error: BaseException) -> None:
+    class Interrupted(FakeActors):
+        """Ends the run after it has delivered a result, which the pool has not returned yet."""
+
+        def result(self, task: Hashable) -> Delivery | str:
+            if sum(self.painted.values()) >= 2 and task[0] == "paint":  # type: ignore[index]
+                if self.is_ready:
+                    raise error
+                self.is_ready = True
+            return super().result(task)
+
+        is_ready = False
+
+    found: list[Outcome] = []
+    folder = Path(items[0].output).parent
+    manifest, actors = Manifest(folder), Interrupted()
+    outcomes = outcomes_of(items, manifest, Facts(Settings(method="brush")), ActorPool(3, actors, Pictures()))
+    with pytest.raises(type(error)):
+        found.extend(outcomes)
+    manifest.close()
+    written = sorted(path.name for path in folder.glob("*.bmp"))
+    lines = [json.loads(line)["output"] for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert written
+    assert sorted(lines) == sorted(Path(each.item.output).name for each in found) == written
+
+
+def test_all_results_of_a_pool_are_in_the_manifest_when_the_disk_is_full(items: list[Item]) -> None:
+    class Full:
+        """A pool that paints two items at once. The first one does not fit."""
+
+        def __init__(self) -> None:
+            self.held: list[Item] = []
+
+        @property
+        def has_room(self) -> bool:
+            return len(self.held) < 2
+
+        @property
+        def is_idle(self) -> bool:
+            return not self.held
+
+        def submit(self, item: Item) -> None:
+            self.held.append(item)
+
+        def outcomes(self) -> list[Outcome]:
+            (first, second), self.held = self.held, []
+            return [Outcome(item=first, state="failed", is_disk_full=True), Outcome(item=second, state="done")]
+
+        def close(self) -> tuple[Outcome, ...]:
+            return ()
+
+    manifest = Manifest(Path(items[0].output).parent)
+    outcomes = list(outcomes_of(items, manifest, Facts(Settings(method="brush")), Full()))
+    manifest.close()
+    assert [(each.item, each.state) for each in outcomes] == [(items[0], "failed"), (items[1], "done")]
+
+
+def test_a_full_disk_of_a_worker_is_a_failure_of_its_item_alone(
+    items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    painter, brush = Painter(Settings(method="brush", run=Run(threads=1, device="cpu"))), b"a brush"
+    parcel = Parcel(item=items[0], content=b"a photo", style_name="mine.brush")
+    write = Path.write_bytes
+
+    def half(self: Path, data: bytes) -> int:
+        write(self, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        failed = painter.paint(parcel, brush).outcome
+        with pytest.raises(OSError, match="No space"):
+            painter._kept("mine.brush", brush)
+    assert failed.state == "failed"
+    assert "a worker cannot keep its files in" in failed.error
+    assert Path(painter._kept("mine.brush", brush)).read_bytes() == brush, "a half-written style is not used"
+    full = Outcome(item=items[0], state="failed", error="full", is_disk_full=True)
+    assert not Pictures().unpacked(items[0], Delivery(outcome=full)).is_disk_full, "the disk of the results is another one"
+    painter.close()
+
+
+def test_errors_of_workers_contain_the_names_of_the_user(items: list[Item]) -> None:
+    painter = Painter(Settings(method="brush", run=Run(threads=1, device="cpu"), engine="torch"))
+    parcel = Parcel(item=items[0], content=b"BM", style_name="mine.brush")
+    error = painter.paint(parcel, b"not a brush").outcome.error
+    painter.close()
+    assert error.startswith((items[0].style, f"'{items[0].style}"))
 
 
 def test_a_painter_needs_only_the_parcel_and_removes_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

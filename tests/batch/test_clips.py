@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,7 @@ from impasto.video.clips import open_clip
 from impasto.video.painters import load_painter
 from impasto.video.painting import VideoRun
 from impasto.video.segments import folder_of
+from impasto.video.temporal import PaintFrames
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 RUN = Run(threads=1, device="cpu", precision="fp32")
@@ -146,6 +148,9 @@ class FakeActors:
             raise ActorDiedError("killed by a test")
         return found
 
+    def end(self, actor: Hashable) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -213,9 +218,21 @@ def test_an_interrupted_run_continues_with_or_without_a_cluster(method: str, see
         result.unlink()
 
 
-def test_only_a_few_stretches_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_continued_run_starts_actors_for_the_shots_that_are_left() -> None:
+    run = video_run("follows", "out.mkv")
+    assert (run.shots, clips._most_actors(run)) == ([CUT, COUNT - CUT], 2)
+    for state in run.paint():
+        if state.done > CUT + 4:
+            break
+    run = video_run("follows", "out.mkv")
+    assert CUT <= run.resumed < COUNT
+    assert clips._most_actors(run) == 1
+
+
+@pytest.mark.parametrize(("method", "count"), [("brush", 1), ("follows", 1), ("follows", 2)])
+def test_only_a_few_stretches_are_in_memory(monkeypatch: pytest.MonkeyPatch, method: str, count: int) -> None:
     monkeypatch.setattr(clips, "_MOST_FRAMES", 1)
-    run = video_run("brush", "out.mkv")
+    run = video_run(method, "out.mkv")
     read = []
     places = run._places
 
@@ -225,9 +242,11 @@ def test_only_a_few_stretches_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> 
             yield each
 
     monkeypatch.setattr(run, "_places", counted)
-    steps = run.paint(pool_for(run, FakeActors(actor_of(run, "brush")), 1))
+    steps = run.paint(pool_for(run, FakeActors(actor_of(run, method)), count))
     next(steps)
-    assert len(read) <= 1 * 2 * 2 + 1
+    assert len(read) <= 1 * 2 * 2 + 1 + (CUT if count > 1 else 0), (
+        "with two workers, the first shot is read, but not the second"
+    )
 
 
 def test_a_stretch_that_kills_its_workers_ends_the_run_and_its_segments_are_kept() -> None:
@@ -255,8 +274,9 @@ def test_errors_of_painting_are_reported_and_not_tried_again() -> None:
 
 
 REFUSED = {
-    "--workers 2": "--workers needs --ray",
-    "--gpus 1": "--gpus needs --ray",
+    "--workers 2": "--workers is for --ray alone",
+    "--workers 0": "--workers is for --ray alone",
+    "--gpus 1": "--gpus is for --ray alone",
     "--ray somewhere": "--ray is 'somewhere'; it must be local, auto or ray://HOST:PORT",
     "--ray ray://127.0.0.1:1": "there is no Ray cluster at ray://127.0.0.1:1 (",
     "--ray local --device cuda": "--device cuda with --ray needs a GPU for each worker",
@@ -271,6 +291,38 @@ def test_what_cannot_run_is_refused_before_anything_is_written(capsys: Capture, 
     assert (out, len(err.splitlines())) == ("", 1)
     assert REFUSED[words] in err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_machine_without_a_gpu_lets_workers_paint_on_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = []
+
+    @contextmanager
+    def painting(options: Any, started: VideoRun, style: str, run: Run) -> Iterator[Any]:
+        wanted.append(run.device)
+        yield None
+
+    monkeypatch.setattr(clips, "cluster_painting", painting)
+    monkeypatch.setattr("impasto.batch.cluster.check_cluster", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = ("clip.mkv", "mine.brush", "-o", "out.mkv", "--threads", "1", "--quiet")
+    assert main(("video", *words, "--ray", "local", "--device", "cuda", "--gpus", "1")) == 0
+    assert wanted == ["cuda"]
+
+
+def test_the_time_of_painting_here_is_not_predicted_for_workers(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def painting(options: Any, started: VideoRun, style: str, run: Run) -> Iterator[Any]:
+        yield started._painting
+
+    asked = []
+    monkeypatch.setattr(clips, "cluster_painting", painting)
+    monkeypatch.setattr("impasto.batch.cluster.check_cluster", lambda *_: None)
+    monkeypatch.setattr(PaintFrames, "paint", lambda self, pixels, shot, past=(): pixels / 255)
+    monkeypatch.setattr(PaintFrames, "predicted_seconds", lambda self, *given: asked.append(given) or 150.0)
+    words = ("clip.mkv", "starry-night", "-o", "out.mkv", "--method", "paint", "--threads", "1")
+    assert main(("video", *words, "--ray", "local")) == 0
+    assert "frames takes about" not in capsys.readouterr().err
+    assert asked == []
 
 
 def actors_below(process: int) -> list[int]:

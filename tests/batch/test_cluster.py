@@ -15,6 +15,7 @@ import skimage.data
 
 from impasto import images
 from impasto.batch import cluster
+from impasto.batch.actors import ActorDiedError
 from impasto.batch.cluster import ClusterOptions
 from impasto.cli import main
 from impasto.errors import ClusterError
@@ -163,6 +164,34 @@ def actors_of(process: subprocess.Popen[str]) -> list[int]:
         if above == process.pid and name.startswith("ray::Painter"):
             found.append(number)
     return found
+
+
+class LostRay:
+    """A cluster to which the connection breaks while a task is waited for."""
+
+    class exceptions:  # noqa: N801  (Ray's name)
+        class RayError(Exception):
+            """The error of an actor that died."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def remote(self, **_: Any) -> Any:
+        return lambda painter: self
+
+    def wait(self, *_: Any, **__: Any) -> Any:
+        raise self.error
+
+    get = wait
+
+
+def test_a_connection_that_breaks_ends_the_run_with_a_sentence_and_a_dead_actor_does_not() -> None:
+    actors = cluster.RayActors(LostRay(ConnectionError("Client is shutting down.\nand more")), object, (), {"CPU": 1})
+    for use in (actors.wait, actors.result):
+        with pytest.raises(ClusterError, match=r"^the cluster can no longer be reached \(Client is shutting down\); check"):
+            use(["task"])  # type: ignore[operator]
+    with pytest.raises(ActorDiedError, match="killed"):
+        cluster.RayActors(LostRay(LostRay.exceptions.RayError("killed")), object, (), {"CPU": 1}).result("task")
 
 
 @needs_ray

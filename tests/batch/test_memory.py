@@ -40,7 +40,7 @@ def test_workers_that_do_not_fit_are_refused_with_the_number_that_fits(photo: st
     for free, advice in {3.5: "--workers 3 would fit", 0.5: "use --workers 1 and a smaller --size"}.items():
         monkeypatch.setattr(memory, "available_memory", lambda _, free=free: int(free * each))
         check_workers(min(3, int(free) + 1) if free > 1 else 1, pairs, settings)
-        with pytest.raises(ResourceError, match=rf"--workers 4 needs about .* GiB for each worker, and .*; {advice}"):
+        with pytest.raises(ResourceError, match=rf"--workers 4 needs about .* [GM]iB for each worker, but only .*; {advice}"):
             check_workers(4, pairs, settings)
     monkeypatch.setattr(memory, "available_memory", lambda _: None)
     check_workers(4, pairs, settings)

@@ -2,9 +2,11 @@
 
 import json
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,16 @@ import pytest
 import skimage.data
 import torch
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from fsspec.registry import _registry, known_implementations
 
 from impasto import images
 from impasto.batch import remote
+from impasto.batch.engine import outcomes_of
+from impasto.batch.manifest import Facts, Manifest
 from impasto.batch.remote import RemoteFolder, RemoteManifest, place_of
 from impasto.batch.uploads import UploadingPool
-from impasto.batch.work import Item, Outcome
+from impasto.batch.work import Item, Outcome, Settings
 from impasto.cli import main
 from impasto.errors import ImageFileError
 from impasto.networks.brush_files import save_brush
@@ -40,10 +44,16 @@ class Shelf(LocalFileSystem):
     written: list[str] = []  # noqa: RUF012
     renamed: list[str] = []  # noqa: RUF012
     faults: list[Exception] = []  # noqa: RUF012
+    blind: list[Exception] = []  # noqa: RUF012
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> str:
         return super()._strip_protocol(str(path).removeprefix("shelf://"))
+
+    def info(self, path: str, **kwargs: Any) -> Any:
+        if self.blind and path.endswith("manifest.jsonl"):
+            raise self.blind.pop(0)
+        return super().info(path, **kwargs)
 
     def put_file(self, lpath: str, rpath: str, **kwargs: Any) -> None:
         if self.faults:
@@ -77,6 +87,31 @@ class Store(MemoryFileSystem):
         self.pipe_file(rpath, Path(lpath).read_bytes())
 
 
+class Cached(MemoryFileSystem):
+    """A file system that answers from its last listing, as those of object stores do."""
+
+    protocol = "cached"
+    cachable = True
+    store: dict[str, Any] = {}  # noqa: RUF012
+    pseudo_dirs = [""]  # noqa: RUF012
+    known: dict[str, Any] = {}  # noqa: RUF012
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.removeprefix("cached://"))
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> Any:
+        found = super().ls(path, detail=True, **kwargs)
+        self.known.update({each["name"]: each for each in found})
+        return found if detail else [each["name"] for each in found]
+
+    def info(self, path: str, **kwargs: Any) -> Any:
+        return self.known.get(self._strip_protocol(path)) or super().info(path, **kwargs)
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.known.clear()
+
+
 class Closed(MemoryFileSystem):
     """A file system that can only be read."""
 
@@ -96,13 +131,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         images.write(tmp_path / "in" / f"{name}.png", images.read(np.ascontiguousarray(pixels)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(remote, "_PAUSES_SECONDS", (0.0, 0.0))
-    for each in (Shelf, Store, Closed):
+    for each in (Shelf, Store, Cached, Closed):
         monkeypatch.setitem(_registry, each.protocol, each)
     before = torch.get_num_threads()
     yield tmp_path
     torch.set_num_threads(before)
-    for kept in (Shelf.written, Shelf.renamed, Shelf.faults, Store.written, Store.store, MemoryFileSystem.store):
+    for kept in (Shelf.written, Shelf.renamed, Shelf.faults, Shelf.blind, Store.written, Store.store, Cached.store):
         kept.clear()
+    MemoryFileSystem.store.clear()
 
 
 def run(capsys: Capture, *words: str) -> tuple[int, dict[str, Any], str]:
@@ -197,7 +233,7 @@ def test_a_full_disk_elsewhere_stops_the_batch(capsys: Capture, folder: Path) ->
     code, printed, err = run(capsys, "in", "red.brush", "-o", f"shelf://{folder}/out", *BRUSH)
     assert code == 1
     assert counts(printed)[3] == 1
-    assert f"the disk of 'shelf://{folder}/out' is full" in err
+    assert f"the disk of 'shelf://{folder}/out' or of the temporary folder '{tempfile.gettempdir()}' is full" in err
 
 
 def test_parts_of_a_killed_run_are_deleted_and_its_results_are_not_files_of_others(capsys: Capture, folder: Path) -> None:
@@ -234,41 +270,164 @@ def test_the_manifest_is_written_every_few_seconds_and_two_runs_do_not_mix_their
     assert not opened.path.exists()
 
 
+def test_a_manifest_that_another_run_wrote_after_the_listing_is_seen(folder: Path) -> None:
+    place, line = place_of("cached://painted"), b'{"state": "done", "output": "%s"}\n'
+    assert isinstance(place, RemoteFolder)
+    with place.opened() as opened:
+        Cached().pipe_file("/painted/manifest.jsonl", line % b"a.png")
+        manifest = RemoteManifest(opened)
+        assert list(manifest.finished) == ["a.png"]
+        Cached().ls("/painted")  # now it answers from this listing
+        time.sleep(0.01)
+        Cached.store["/painted/manifest.jsonl"] = MemoryFile(Cached(), "/painted/manifest.jsonl", 2 * (line % b"a.png"))
+        manifest.append({"output": "a.png", "state": "skipped"})
+        with pytest.raises(ImageFileError, match="another run has written"):
+            manifest.flush()
+        manifest.close()
+
+
+def test_a_fault_while_the_version_of_the_manifest_is_read_is_tried_again(folder: Path) -> None:
+    place = place_of(f"shelf://{folder}/out")
+    assert isinstance(place, RemoteFolder)
+    with place.opened() as opened:
+        Shelf.blind += [ConnectionError("the line is dead")] * 2
+        manifest = RemoteManifest(opened)
+        manifest.append({"output": "a.png", "state": "done"})
+        Shelf.blind += [ConnectionError("the line is dead")] * 2
+        manifest.flush()
+        assert (folder / "out" / "manifest.jsonl").read_bytes() == manifest.path.read_bytes()
+        manifest.append({"output": "b.png", "state": "done"})
+        Shelf.blind += [ConnectionError("the line is dead")] * 3
+        with pytest.raises(ImageFileError, match=r"manifest.jsonl' cannot be read \(the line is dead\)"):
+            manifest.flush()
+        manifest.close()
+
+
+@pytest.mark.parametrize(("faults", "content"), [(1, b"new"), (100, b"old")])
+def test_the_old_file_stays_if_the_new_one_cannot_be_renamed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, faults: int, content: bytes
+) -> None:
+    left, move, old = [ConnectionError("the line is dead")] * faults, Shelf.mv, folder / "out" / "a.png"
+
+    def stuck(self: Shelf, path1: str, path2: str, **kwargs: Any) -> None:
+        if left and Path(path2) == old and Path(path1).read_bytes() == b"new":
+            raise left.pop()
+        move(self, path1, path2, **kwargs)
+
+    place = place_of(f"shelf://{folder}/out")
+    assert isinstance(place, RemoteFolder)
+    with place.opened() as opened:
+        monkeypatch.setattr(Shelf, "mv", stuck)
+        old.write_bytes(b"old")
+        (opened.path / "a.png").write_bytes(b"new")
+        with nullcontext() if content == b"new" else pytest.raises(ImageFileError, match="the line is dead"):
+            opened.put(opened.path / "a.png")
+    assert old.read_bytes() == content
+    assert [path.name for path in old.parent.iterdir()] == ["a.png"]
+
+
+def test_a_file_system_that_is_not_asynchronous_gets_one_call_after_the_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, overlaps, put, info = threading.Event(), [], Shelf.put_file, Shelf.info
+
+    def slow(self: Shelf, lpath: str, rpath: str, **kwargs: Any) -> None:
+        busy.set()
+        time.sleep(0.05)
+        put(self, lpath, rpath, **kwargs)
+        busy.clear()
+
+    def asked(self: Shelf, path: str, **kwargs: Any) -> Any:
+        overlaps.append(busy.is_set())
+        return info(self, path, **kwargs)
+
+    place = place_of(f"shelf://{folder}/out")
+    assert isinstance(place, RemoteFolder)
+    with place.opened() as opened:
+        monkeypatch.setattr(Shelf, "put_file", slow)
+        monkeypatch.setattr(Shelf, "info", asked)
+        (opened.path / "a.png").write_bytes(b"a")
+        upload = threading.Thread(target=opened.put, args=(opened.path / "a.png",))
+        upload.start()
+        assert busy.wait(30)
+        while upload.is_alive():
+            opened.version("a.png")
+        upload.join()
+    assert overlaps
+    assert not any(overlaps)
+
+
+class Painted:
+    """A pool that paints at once. It is interrupted when a test wants."""
+
+    def __init__(self, stops_at: int = 100) -> None:
+        self.items: list[Item] = []
+        self.left = stops_at
+
+    @property
+    def has_room(self) -> bool:
+        return not self.items
+
+    is_idle = has_room
+
+    def submit(self, item: Item) -> None:
+        self.items.append(item)
+
+    def outcomes(self) -> list[Outcome]:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        found, self.items = self.items, []
+        return [Outcome(item=each, state="done") for each in found]
+
+    def close(self) -> tuple[Outcome, ...]:
+        return ()
+
+
+class Slow:
+    """A folder whose uploads wait until they may end."""
+
+    threads = 1
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+
+    def put(self, local: Path) -> str:
+        assert self.opened.wait(30)
+        return "1"
+
+
+def items_in(folder: Path, count: int = 5) -> list[Item]:
+    outputs = [str(folder / f"{number}.png") for number in range(count)]
+    return [Item(content="in/a.png", style="red.brush", output=output, options=BrushOptions()) for output in outputs]
+
+
+def test_ctrl_c_keeps_what_is_uploaded(folder: Path) -> None:
+    slow, found, items = Slow(), [], items_in(folder)
+    pool, manifest = UploadingPool(Painted(stops_at=2), slow), Manifest(folder)  # type: ignore[arg-type]
+    threading.Timer(0.05, slow.opened.set).start()
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(outcomes_of(items, manifest, Facts(Settings(method="brush")), pool))
+    manifest.close()
+    assert found[0].item == items[0]
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert [line["output"] for line in lines] == [Path(each.item.output).name for each in found]
+    assert all(line["output_version"] == "1" for line in lines)
+
+
+def test_the_upload_of_a_picture_that_was_painted_slowly_is_waited_for(folder: Path) -> None:
+    now, slow = iter(range(0, 100_000, 1000)), Slow()
+    pool = UploadingPool(Painted(), slow, lambda: next(now))  # type: ignore[arg-type]
+    pool.submit(items_in(folder)[0])
+    threading.Timer(0.05, slow.opened.set).start()
+    assert [each.output_version for each in pool.outcomes()] == ["1"]
+    pool.close()
+
+
 def test_painting_goes_on_while_results_are_uploaded(folder: Path) -> None:
     """The pool is asked for more although no upload has ended, but not for ever."""
-
-    class Painted:
-        """A pool that paints at once."""
-
-        def __init__(self) -> None:
-            self.items: list[Item] = []
-
-        @property
-        def has_room(self) -> bool:
-            return not self.items
-
-        is_idle = has_room
-
-        def submit(self, item: Item) -> None:
-            self.items.append(item)
-
-        def outcomes(self) -> list[Outcome]:
-            found, self.items = self.items, []
-            return [Outcome(item=each, state="done") for each in found]
-
-        def close(self) -> None:
-            pass
-
-    class Slow:
-        threads, opened = 1, threading.Event()
-
-        def put(self, local: Path) -> str:
-            assert self.opened.wait(30)
-            return "1"
-
-    slow = Slow()
+    slow, items = Slow(), items_in(folder)
     pool = UploadingPool(Painted(), slow)  # type: ignore[arg-type]
-    items = [Item(content="a", style="b", output=str(folder / f"{number}.png"), options=BrushOptions()) for number in range(5)]
     for item in items[:4]:
         pool.submit(item)
         assert list(pool.outcomes()) == []
@@ -285,6 +444,7 @@ def test_painting_goes_on_while_results_are_uploaded(folder: Path) -> None:
 
 REFUSED = {
     "nowhere://x": "-o is 'nowhere://x', which fsspec does not know (Protocol not known: nowhere); correct it",
+    "nowhere://anna:se@cret@host/a@b": "-o is 'nowhere://anna:***@host/a@b', which fsspec does not know",
     "closed://x": "'closed://x' cannot be written (it can only be read)",
     "shelf:///dev/null/x": "'shelf:///dev/null/x' cannot be written (Not a directory); check its name and your access to it",
 }

@@ -170,7 +170,9 @@ def test_a_picture_that_needs_too_much_memory_is_refused_with_a_size_that_fits(
 ) -> None:
     photo = images.read(np.zeros((1500, 2000, 3), np.uint8))
     monkeypatch.setattr(recipe, "available_memory", lambda device: 100 * 2**20)
-    with pytest.raises(ResourceError, match=r"needs about .* GiB are free; use --size (\d+), or close") as caught:
+    with pytest.raises(
+        ResourceError, match=r"needs about .* [GM]iB of memory, but only 100 MiB are free; use --size (\d+), or close"
+    ) as caught:
         impasto.apply(painter, photo, **options)
     fits = int(str(caught.value).split("--size ")[1].split(",")[0])
     assert 16 <= fits < 2000

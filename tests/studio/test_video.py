@@ -461,7 +461,7 @@ def test_errors_name_the_clip_and_not_a_file_of_the_studio(
 ) -> None:
     order = order_for(studio, client)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(ClipError, match=r"and 0\.0 GiB are free; free some space or choose a smaller --size$"):
+    with pytest.raises(ClipError, match=r"and 0 MiB are free; free some space or choose a smaller --size$"):
         video_jobs.painted([], order, Line())  # type: ignore[arg-type]
     studio.folder.upload(Path(order["clip"]["path"]).name).write_bytes(b"nothing")
     with pytest.raises(ClipError, match=r"^'holiday\.mp4' is not a video"):

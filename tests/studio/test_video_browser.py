@@ -23,10 +23,15 @@ pytestmark = IN_A_BROWSER
 STATE = "return document.querySelector('#video-going').dataset.state"
 SIZE = "return document.querySelector('.settings:not([hidden]) [data-field=size]').value"
 NEWEST = "return fetch('/api/v1/jobs?limit=1').then((answer) => answer.json()).then(({ items }) => items[0].request.options)"
+COUNT = "return fetch('/api/v1/jobs?limit=100').then((answer) => answer.json()).then(({ items }) => items.length)"
 WITHOUT_PACKAGES = """const before = window.fetch;
 const error = { code: 'extra', message: 'video needs av (PyAV)', field: null };
 const refused = () => Promise.resolve(new Response(JSON.stringify({ error }), { status: 501 }));
 window.fetch = (address, how) => (address.includes('/clips') ? refused() : before(address, how));"""
+REFUSED_TO_DELETE = """const before = window.fetch;
+const error = { code: 'state', message: 'the clip is needed', field: null };
+const refused = () => Promise.resolve(new Response(JSON.stringify({ error }), { status: 409 }));
+window.fetch = (address, how) => (how?.method === 'DELETE' ? refused() : before(address, how));"""
 DROPPED = """const data = Uint8Array.from(atob(arguments[0]), (each) => each.charCodeAt(0));
 const carried = new DataTransfer();
 carried.items.add(new File([data], arguments[2], { type: arguments[3] }));
@@ -95,6 +100,29 @@ def test_a_clip_that_is_dropped_on_the_first_page_opens_the_video_page(browser: 
     page.click(".notice button")  # undo
     page.until(lambda: page.is_seen("#video-clip"))
     assert page.complaints() == []
+
+
+def test_a_double_click_paints_a_clip_once_and_another_clip_stays_when_one_cannot_be_removed(
+    browser: Callable[..., Browser], film: Path
+) -> None:
+    page = browser()
+    visited(page)
+    page.give(film, "#video-file")
+    page.until(lambda: page.is_seen("#video-clip"))
+    before = page.js(COUNT)
+    page.js("const start = document.querySelector('#video-start'); start.click(); start.click();")
+    page.until(lambda: page.is_seen("#video-going"))
+    page.until(lambda: page.js("return !document.querySelector('#video-start').hasAttribute('aria-busy')"))
+    assert page.js(COUNT) == before + 1
+    first = page.js("return document.querySelector('.recents li').dataset.clip")
+    page.click("#video-remove")
+    page.give(film, "#video-file")
+    page.until(lambda: page.is_seen("#video-clip"))
+    assert page.js("return document.querySelector('.video-clip img').src.includes(arguments[0])", first) is False
+    page.js(REFUSED_TO_DELETE)
+    page.js("window.dispatchEvent(new Event('pagehide'))")  # the notice ends, and the clip is to be deleted
+    page.until(lambda: page.is_seen("#video-clip-error"))
+    assert page.js("return document.querySelector('.video-clip img').src.includes(arguments[0])", first) is False
 
 
 def test_a_style_that_is_selected_on_the_video_page_is_used_instead_of_the_brush(browser: Callable[..., Browser]) -> None:

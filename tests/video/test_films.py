@@ -74,6 +74,8 @@ def test_the_making_of_is_written_in_every_format_and_smaller(painted: Path, suf
         (("--making-of", "none.png"), "none.png"),
         (("--making-of", "instant.png"), "was made with 'instant'"),
         (("--making-of", "result.png", "--poster", "a.png"), "--poster has no effect with --making-of"),
+        (("--making-of", "result.png", "--workers", "2"), "--workers has no effect with --making-of"),
+        (("--making-of", "result.png", "--gpus", "0.5"), "--gpus has no effect with --making-of"),
         (("--making-of", "result.png", "--stability", "0.5"), "--stability has no effect with --making-of"),
         (("--making-of", "result.png", "--size", "8"), "--size is 8"),
         (("--making-of", "result.png", "-o", "film.png"), "must end in"),

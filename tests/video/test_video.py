@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import skimage.data
 import torch
 from clip_pieces import pictures_of, sound_of, times_of
+from conftest import add_tone
 
 from impasto import images
 from impasto.errors import ClipError, OptionError
@@ -451,6 +453,86 @@ def test_damaged_frames_are_skipped_and_counted(render: Render, tmp_path: Path) 
     assert len(times_of(tmp_path / "out.mkv")) == 28
 
 
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4"])
+def test_frames_that_are_missing_in_a_file_are_counted(render: Render, codec: str) -> None:
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    times = [512 * number + 3000 * (number > 4) for number in range(30)]  # a pause is not damage
+    clip = render("clip.mkv", codec=codec, pixel_format=pixel_format, times=times)
+    damage = Damage()
+    assert len(list(frames(open_clip(clip), damage))) == 30
+    assert damage.frames == 0
+    with av.open(str(clip)) as container:
+        packets = [(each.pos, bytes(each)) for each in container.demux(video=0) if each.size]
+    data = bytearray(clip.read_bytes())
+    for position, packet in (packets[14], packets[22]):
+        start = data.index(packet, position)
+        data[start - 7 : start] = bytes(7)  # libav skips the block without an error
+    clip.write_bytes(data)
+    kept = list(frames(open_clip(clip), damage))
+    assert len(kept) < 29
+    assert len(kept) + damage.frames == 30
+
+
+def test_frames_that_are_missing_at_the_end_are_counted_and_the_last_ones_of_a_decoder_are_not(render: Render) -> None:
+    clip = render("clip.mkv", sound="")
+    damage = Damage()
+    assert len(list(frames(open_clip(clip), damage))) == 30
+    with av.open(str(clip)) as source, av.open(str(clip.with_name("sound_first.mkv")), "w") as container:
+        audio, copy = container.add_stream("aac", rate=48000), container.add_stream_from_template(source.streams.video[0])
+        add_tone(container, audio)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                container.mux(packet)
+    remuxed = open_clip(clip.with_name("sound_first.mkv"))  # the rate in its header is 15360
+    assert remuxed.rate == 30
+    assert len(list(frames(remuxed, damage))) == 30
+    ends_late = clip.with_name("ends_late.mkv")
+    data = bytearray(clip.read_bytes())
+    place = data.rindex(b"00:00:01.0")
+    data[place : place + 8] = b"00:00:09"  # the last picture is shown for eight seconds
+    ends_late.write_bytes(data)
+    assert len(list(frames(open_clip(ends_late), damage))) == 30
+    assert damage.frames == 0
+    clip = render("pictures.mkv", codec="mjpeg", pixel_format="yuvj420p")
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    kept = len(list(frames(open_clip(clip), damage)))
+    assert kept < 29
+    assert kept + damage.frames == 30
+
+
+def test_the_sound_after_an_error_in_the_file_is_kept(render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, output = render(), tmp_path / "out.mp4"
+    whole, demux, read = sound_of(clip), av.container.InputContainer.demux, []
+
+    class Faulty:
+        """A file with a packet of sound that cannot be read."""
+
+        def __init__(self, container: Any) -> None:
+            self.container = container
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.container, name)
+
+        def demux(self, *streams: Any) -> Any:
+            for packet in demux(self.container, *streams):
+                read.append(packet)
+                if len(read) == 10:
+                    raise av.error.InvalidDataError(1, "broken")
+                yield packet
+
+    @contextmanager
+    def opened(path: Path) -> Any:
+        with av.open(str(path)) as container:
+            yield Faulty(container)
+
+    monkeypatch.setattr("impasto.video.joining.opened", opened)
+    monkeypatch.setattr("impasto.video.joining.check_sound", lambda *_: None)
+    monkeypatch.setattr(painting, "check_sound", lambda *_: None)
+    paint(clip, output)
+    assert sound_of(output) == whole[:9] + whole[10:]
+
+
 def test_a_truncated_clip_is_painted_up_to_its_end(render: Render, tmp_path: Path) -> None:
     clip = render("clip.mkv")
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
@@ -476,7 +558,7 @@ def test_a_disk_that_is_too_small_is_reported_before_painting(
     render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(painting.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
-    with pytest.raises(ClipError, match="GiB are free"):
+    with pytest.raises(ClipError, match=r"segments need about 50 MiB, and 0 MiB are free in"):
         VideoRun(open_clip(render()), Flickering(), tmp_path / "out.mp4", VideoOptions())
     assert not folder_of(tmp_path / "out.mp4").exists()
 

@@ -49,6 +49,9 @@ class Actors(Protocol):
             ActorDiedError: the actor died before the task ended.
         """
 
+    def end(self, actor: Hashable) -> None:
+        """End an actor, which may be dead."""
+
     def close(self) -> None:
         """End all actors."""
 
@@ -191,9 +194,11 @@ class ActorPool(Generic[ItemT, OutcomeT]):
                 if task in self._crew.tasks:  # else its actor has died in the meantime
                     self._finish(task)
 
-    def close(self) -> None:
-        """Stop the actors, and drop the items that they are painting."""
+    def close(self) -> Sequence[OutcomeT]:
+        """Stop the actors, and drop the items that they are painting. Return the outcomes that have not been returned."""
         self._actors.close()
+        found, self._done = self._done, []
+        return found
 
     def _start(self) -> None:
         actor, task = self._actors.start()
@@ -244,6 +249,7 @@ class ActorPool(Generic[ItemT, OutcomeT]):
             words = f"its worker died {_MOST_DEATHS} times ({reason}); if there is not enough memory, use a smaller --size"
             self._done.append(self._freight.failed(left.pop(0).item, words))
         self._waiting.extendleft(reversed(left))
+        self._actors.end(actor)  # if only its task failed, it still holds the room of the next one
         self._failed_starts += not has_started
         if self._failed_starts >= _MOST_DEATHS:
             if self._crew.has_ready:

@@ -9,12 +9,14 @@ other, each from the last results of the stretch before it. Only different shots
 """
 
 import math
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,38 @@ class Stretches:
         return item.lane, Painted(error=error)
 
 
+class _Lanes:
+    """The lanes of a clip. Frames are read when a lane needs them; those of a shot are all read before the next shot begins."""
+
+    def __init__(self, places: Iterator[Place], past: Sequence[Past], run: VideoRun, most: int) -> None:
+        self._places, self._past, self._most = places, tuple(past), most
+        self._follows, self._last_shot = follows(run.painter, run.options), len(run.shots) - 1
+        self._place = next(places, None)
+        self._open: _Lane | None = None
+        self._shot = -1
+
+    def next(self) -> _Lane | None:
+        """Begin the next lane. Return None if there is none."""
+        if self._open is not None:
+            if self._shot == self._last_shot:
+                return None
+            self.fill(self._open, sys.maxsize)
+        if self._place is None:
+            return None
+        lane = _Lane(self._past if self._follows and not self._place.is_first else (), deque([self._place]))
+        self._shot, self._place, self._open = self._place.shot, next(self._places, None), lane
+        self.fill(lane, self._most)
+        if not self._follows:
+            self._open = None
+        return lane
+
+    def fill(self, lane: _Lane, most: int) -> None:
+        """Read frames of a lane until so many are waiting, or there are no more."""
+        while lane is self._open and len(lane.waiting) < most and self._place is not None and not self._place.is_first:
+            lane.waiting.append(self._place)
+            self._place = next(self._places, None)
+
+
 class ClusterPainting:
     """A :data:`impasto.video.painting.Painting` by a pool of actors.
 
@@ -199,7 +233,7 @@ class ClusterPainting:
     """
 
     def __init__(self, pool: ActorPool[_Job, tuple[_Lane, Painted]], run: VideoRun) -> None:
-        self._pool, self._painter = pool, run.painter
+        self._pool, self._run, self._painter = pool, run, run.painter
         self._follows, self._most = follows(run.painter, run.options), frames_in_stretch(run.clip.size)
         self._most_lanes = pool.count if self._follows else _AHEAD * IN_FLIGHT * pool.count
 
@@ -210,9 +244,9 @@ class ClusterPainting:
             ClusterError: a stretch cannot be painted, or no actor can start.
         """
         lanes: deque[_Lane] = deque()
-        source = self._lanes(places, past)
+        source = _Lanes(places, past, self._run, self._most)
         while True:
-            while self._pool.has_room and len(lanes) < self._most_lanes and (lane := next(source, None)) is not None:
+            while self._pool.has_room and len(lanes) < self._most_lanes and (lane := source.next()) is not None:
                 lanes.append(lane)
                 self._submit(lane)
             if not lanes:
@@ -224,17 +258,9 @@ class ClusterPainting:
                 continue
             for found, painted in self._pool.outcomes():
                 self._take(found, painted)
-
-    def _lanes(self, places: Iterator[Place], past: Sequence[Past]) -> Iterator[_Lane]:
-        lane = None
-        for place in places:
-            if lane is None or place.is_first or (not self._follows and len(lane.waiting) >= self._most):
-                if lane is not None:
-                    yield lane
-                lane = _Lane(tuple(past) if lane is None and self._follows and not place.is_first else ())
-            lane.waiting.append(place)
-        if lane is not None:
-            yield lane
+                source.fill(found, self._most)
+                if found.waiting:
+                    self._submit(found)
 
     def _submit(self, lane: _Lane) -> None:
         """Send the next stretch of a lane."""
@@ -251,8 +277,6 @@ class ClusterPainting:
             finish = Stabilizer.follow if self._follows else Stabilizer.blend
             lane.ready.append(Ready(place, partial(_finished, finish, place.frame.pixels, frame)))
         lane.sent, lane.past = [], painted.past
-        if lane.waiting:
-            self._submit(lane)
 
 
 @contextmanager
@@ -295,7 +319,7 @@ def frames_in_stretch(size: tuple[int, int]) -> int:
 def _most_actors(run: VideoRun) -> int:
     """Return how many actors have work at the same time."""
     if follows(run.painter, run.options):
-        return len(run.shots)
+        return sum(end > run.resumed for end in accumulate(run.shots))
     return math.ceil((run.total - run.resumed) / frames_in_stretch(run.clip.size))
 
 

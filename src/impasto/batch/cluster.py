@@ -19,6 +19,7 @@ from impasto.batch.parcels import Painter, Parcel, style_file
 from impasto.batch.work import Item, Outcome, Settings
 from impasto.errors import ClusterError, OptionError
 from impasto.options import Run
+from impasto.runtime.amounts import amount
 
 _CLIENT = "ray://"
 _ADDRESSES = f"it must be local, auto or {_CLIENT}HOST:PORT"
@@ -175,28 +176,41 @@ class RayActors:
         wanted = {names[name]: value for name, value in needed.items()} | {"num_gpus": needed.get("GPU", 0)}
         self._class = ray.remote(max_restarts=0, max_task_retries=0, **wanted)(painter)
         self._known: dict[Hashable, Any] = {}
+        self._started = 0
 
     def start(self) -> tuple[Hashable, Hashable]:
         """Start an actor."""
-        actor = self._class.remote(*self._arguments)
-        number = len(self._known)
-        self._known[number] = actor
-        return number, actor.version.remote()
+        with _while_connected():
+            actor = self._class.remote(*self._arguments)
+            self._started += 1
+            self._known[self._started] = actor
+            return self._started, actor.version.remote()
 
     def send(self, actor: Hashable, parcel: Any) -> Hashable:
         """Send a parcel."""
-        return self._known[actor].paint.remote(parcel)  # type: ignore[no-any-return]
+        return self._sent(actor, parcel)
+
+    def _sent(self, actor: Hashable, *given: Any) -> Hashable:
+        with _while_connected():
+            return self._known[actor].paint.remote(*given)  # type: ignore[no-any-return]
 
     def wait(self, tasks: Sequence[Hashable]) -> Sequence[Hashable]:
         """Wait for tasks."""
-        return self._ray.wait(list(tasks), num_returns=1)[0]  # type: ignore[no-any-return]
+        with _while_connected():
+            return self._ray.wait(list(tasks), num_returns=1)[0]  # type: ignore[no-any-return]
 
     def result(self, task: Hashable) -> Any:
         """Return the result of a task."""
-        try:
-            return self._ray.get(task)
-        except self._ray.exceptions.RayError as error:
-            raise ActorDiedError(_reason(error)) from error
+        with _while_connected():
+            try:
+                return self._ray.get(task)
+            except self._ray.exceptions.RayError as error:
+                raise ActorDiedError(_reason(error)) from error
+
+    def end(self, actor: Hashable) -> None:
+        """Kill an actor."""
+        with suppress(Exception):  # the cluster may be gone
+            self._ray.kill(self._known.pop(actor))
 
     def close(self) -> None:
         """Stop the actors. Actors that are not painting first delete their files."""
@@ -222,7 +236,7 @@ class PictureActors(RayActors):
             with suppress(OSError):  # it was removed meanwhile; the actor says so
                 style = self._shared(path)
                 parcel = replace(parcel, style_name=os.path.basename(path))
-        return self._known[actor].paint.remote(parcel, style)  # type: ignore[no-any-return]
+        return self._sent(actor, parcel, style)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -291,8 +305,18 @@ def _count(ray: Any, options: ClusterOptions, needed: dict[str, float]) -> int:
 
 
 def _in_words(needed: dict[str, float]) -> str:
-    units = {"CPU": 1, "GPU": 1, "memory": 2**30}
-    return " and ".join(f"{value / units[name]:.3g} {'GiB' if name == 'memory' else name}" for name, value in needed.items())
+    return " and ".join(amount(value) if name == "memory" else f"{value:.3g} {name}" for name, value in needed.items())
+
+
+@contextmanager
+def _while_connected() -> Iterator[None]:
+    """Turn an error of the connection to the cluster into a sentence."""
+    try:
+        yield
+    except ActorDiedError:
+        raise
+    except Exception as error:  # ConnectionError, gRPC's own, and those of Ray itself
+        raise ClusterError(f"the cluster can no longer be reached ({_reason(error)}); check that it is running") from error
 
 
 def _reason(error: Exception) -> str:

@@ -1,17 +1,19 @@
 """Run a batch: skip finished items, send the others to the workers, and write the manifest."""
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from impasto.batch.manifest import Facts, Manifest
 from impasto.batch.pool import Pool
 from impasto.batch.work import Item, Outcome
+from impasto.errors import ClusterError
 
 
 def outcomes_of(items: Sequence[Item], manifest: Manifest, facts: Facts, pool: Pool) -> Generator[Outcome]:
     """Yield the outcome of each item, after adding it to the manifest. Stop early if the disk is full.
 
-    Closing the iterator drops the items that are being painted.
+    If the disk is full, the user interrupts or the cluster is gone, the items that are being painted are dropped. Those whose
+    result is already in its place are added and yielded first.
 
     Raises:
         ImageFileError: the manifest cannot be written.
@@ -35,24 +37,30 @@ def outcomes_of(items: Sequence[Item], manifest: Manifest, facts: Facts, pool: P
         ['done']
         >>> manifest.close()
     """
-    waiting = iter(items)
+
+    def noted(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        for outcome in outcomes:
+            manifest.append(facts.line_of(outcome))
+            yield outcome
+
+    waiting, is_full = iter(items), False
     try:
-        while True:
+        while not is_full:
             for item in waiting:
                 if facts.are_done(item, manifest.last(os.path.basename(item.output))):
-                    outcome = Outcome(item=item, state="skipped")
-                    manifest.append(facts.line_of(outcome))
-                    yield outcome
+                    yield from noted([Outcome(item=item, state="skipped")])
                     continue
                 pool.submit(item)
                 if not pool.has_room:
                     break
             if pool.is_idle:
                 return
-            for outcome in pool.outcomes():
-                manifest.append(facts.line_of(outcome))
+            for outcome in noted(pool.outcomes()):
                 yield outcome
-                if outcome.is_disk_full:
-                    return
+                is_full |= outcome.is_disk_full
+        yield from noted(pool.close())
+    except (KeyboardInterrupt, ClusterError):
+        yield from noted(pool.close())
+        raise
     finally:
         pool.close()

@@ -18,6 +18,7 @@ from impasto.networks.compiled import has_openvino
 from impasto.options import PaintOptions, Run
 from impasto.options.brush import BrushOptions
 from impasto.recipes import brush, checks, instant_checks
+from impasto.runtime.amounts import amount
 from impasto.runtime.memory import available_memory
 
 _PROGRAM_BYTES = 200 * 2**20
@@ -52,8 +53,8 @@ def check_workers(workers: int, pairs: Sequence[Pair], settings: Settings) -> No
     fits = int(free // each)
     advice = f"--workers {fits} would fit" if fits else "use --workers 1 and a smaller --size, or close other programs"
     raise ResourceError(
-        f"--workers {workers} needs about {workers * each / 2**30:.1f} GiB, {each / 2**30:.1f} GiB for each worker, but only "
-        f"{free / 2**30:.1f} GiB are free; {advice}"
+        f"--workers {workers} needs about {amount(workers * each)}, {amount(each)} for each worker, but only "
+        f"{amount(free)} are free; {advice}"
     )
 
 

@@ -4,10 +4,8 @@ The workers do not need a shared disk. Only the machine that runs the batch writ
 """
 
 import os
-import shutil
 import tempfile
-import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,15 +14,11 @@ from typing import Any
 from impasto._version import __version__
 from impasto.batch.methods import BatchOptions, Method
 from impasto.batch.work import Item, Outcome, Settings, Worker, is_disk_full
-from impasto.errors import OptionError
 from impasto.images.files import contents
 from impasto.runtime.atomic import replacing
-from impasto.runtime.locks import only_writer
+from impasto.runtime.temporary import temporary_folder
 from impasto.styles.former_names import FORMER_NAMES
 from impasto.styles.named import known_styles, shipped_styles
-
-_PREFIX = "impasto-actor-"
-_STALE_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +65,7 @@ def style_file(style: str, method: Method) -> str:
 
 def unpacked(item: Item, delivery: Delivery) -> Outcome:
     """Write the result of an item, and return the outcome."""
-    outcome = replace(delivery.outcome, item=item)
+    outcome = replace(delivery.outcome, item=item, is_disk_full=False)  # a full disk elsewhere is not that of the results
     if outcome.state != "done":
         return outcome
     try:
@@ -84,16 +78,11 @@ def unpacked(item: Item, delivery: Delivery) -> Outcome:
 
 
 class Painter:
-    """Painter for parcels in a worker process on any machine. Its files are in a temporary folder.
-
-    A process that is killed cannot delete its folder. The next process on this machine deletes it.
-    """
+    """Painter for parcels in a worker process on any machine. Its files are in a temporary folder."""
 
     def __init__(self, settings: Settings) -> None:
-        _remove_stale()
         self._stack, self._worker = ExitStack(), Worker(settings)
-        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)))
-        self._stack.enter_context(only_writer(self._folder))
+        self._folder = self._stack.enter_context(temporary_folder("impasto-actor-"))
 
     def version(self) -> str:
         """Return the version of impasto on this machine."""
@@ -105,14 +94,26 @@ class Painter:
         Args:
             parcel: the item and its photo.
             style: the file of the style or the brush; None if it is part of the package.
+
+        Returns:
+            The result, or why there is none.
         """
+        try:
+            return self._painted(parcel, style)
+        except OSError as error:  # a full disk, for example
+            words = f"a worker cannot keep its files in '{self._folder}' ({error.strerror or error}); free some space there"
+            return Delivery(outcome=Outcome(item=parcel.item, state="failed", error=words))
+
+    def _painted(self, parcel: Parcel, style: bytes | None) -> Delivery:
         item = parcel.item
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as name:
             content, output = Path(name, os.path.basename(item.content)), Path(name, "result" + Path(item.output).suffix)
             content.write_bytes(parcel.content)
             look = self._kept(parcel.style_name, style) if style else item.style
             outcome = self._worker.paint(replace(item, content=str(content), style=look, output=str(output)))
-            return Delivery(outcome=outcome, result=output.read_bytes() if outcome.state == "done" else b"")
+            error = outcome.error.replace(look, item.style).replace(str(content), item.content)  # the user's names
+            result = output.read_bytes() if outcome.state == "done" else b""
+            return Delivery(outcome=replace(outcome, error=error), result=result)
 
     def _kept(self, name: str, data: bytes) -> str:
         """Return the path of a style. The file is written only once, so that the worker can reuse its style code."""
@@ -120,7 +121,8 @@ class Painter:
         folder.mkdir(exist_ok=True)
         path = folder / os.path.basename(name)
         if not path.exists():
-            path.write_bytes(data)
+            with replacing(path) as part:
+                part.write_bytes(data)
         return str(path)
 
     def close(self) -> None:
@@ -135,11 +137,3 @@ def _with_whole_paths(options: BatchOptions) -> BatchOptions:
         name: os.path.abspath(value) for name, value in named.items() if isinstance(value, str) and os.path.isfile(value)
     }
     return replace(options, **whole) if whole else options
-
-
-def _remove_stale() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
-        with suppress(OSError, OptionError):  # of another user, or in use
-            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
-                with only_writer(folder):
-                    shutil.rmtree(folder)

@@ -29,8 +29,8 @@ class Pool(Protocol):
     def outcomes(self) -> Sequence[Outcome]:
         """Wait until at least one item is finished."""
 
-    def close(self) -> None:
-        """Stop the workers, and drop the items that they are painting."""
+    def close(self) -> Sequence[Outcome]:
+        """Stop the workers, and drop the items that they are painting. Return the outcomes that have not been returned."""
 
 
 def pool_of(workers: int, settings: Settings) -> Pool:
@@ -62,8 +62,9 @@ class InProcess:
         item, self._item = self._item, None
         return [self._worker.paint(item)]
 
-    def close(self) -> None:
+    def close(self) -> Sequence[Outcome]:
         """Do nothing. If painting was interrupted by an exception, its item is already dropped."""
+        return ()
 
 
 class Processes:
@@ -104,7 +105,7 @@ class Processes:
         self._free.append(process)
         return outcome
 
-    def close(self) -> None:
+    def close(self) -> Sequence[Outcome]:
         """Stop all processes. They delete their incomplete files."""
         processes = [*self._free, *(process for process, _ in self._busy.values())]
         for process in processes:
@@ -112,6 +113,7 @@ class Processes:
         for process in processes:
             process.end()
         self._free, self._busy = [], {}
+        return ()
 
 
 class _Process:

@@ -7,7 +7,6 @@ stores), it is a single upload.
 
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,13 +14,17 @@ from fnmatch import fnmatch
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 from impasto import images
 from impasto.batch.manifest import NAME, Manifest
 from impasto.batch.work import is_disk_full
 from impasto.errors import ImageFileError, OptionError
 from impasto.runtime.devices import seconds_now
+from impasto.runtime.temporary import temporary_folder
+
+ResultT = TypeVar("ResultT")
 
 _STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "obs", "cos", "tos", "r2"})
 """Protocols of object stores. They need no folders, and creating one at a mistyped URL could create a bucket of that name."""
@@ -35,6 +38,8 @@ _VERSIONS = (
     "LastModified",
     "last_modified",
     "modified",
+    "modify",
+    "modificationTime",
     "created",
 )
 """Keys of a file's listing whose values change whenever the file is written. File systems have different ones."""
@@ -44,8 +49,8 @@ _LASTING = (PermissionError, NotImplementedError)
 """Errors for which there is no second try."""
 _SHORTEST_SECONDS = 2.0
 _LARGEST_SHARE = 0.05
-"""The manifest is written at most every two seconds, and writing takes at most this share of the time."""
-_PASSWORD = re.compile(r"(://[^/@:]*):[^/@]*@")
+"""The manifest is written at most every two seconds, and in at most this share of the time."""
+_PASSWORD = re.compile(r"(://[^/@:]*):[^/]*@")
 
 
 def is_url(word: str) -> bool:
@@ -105,6 +110,8 @@ def place_of(url: str) -> "Path | RemoteFolder":
 class RemoteFolder:
     """A :class:`impasto.batch.folders.Folder` on a file system of fsspec. Open it with :meth:`opened` to write to it.
 
+    Threads may use it at the same time. File systems that are not asynchronous, such as FTP, get one call after the other.
+
     Args:
         files: the file system.
         path: the path of the folder there.
@@ -125,6 +132,7 @@ class RemoteFolder:
         generic = import_module("fsspec").AbstractFileSystem.mv  # copies and deletes
         self._renames = not self._is_store and type(files).mv is not generic
         self._versions: dict[str, str] = {}
+        self._turn = None if files.async_impl else Lock()
 
     def __str__(self) -> str:
         return self._shown
@@ -146,8 +154,7 @@ class RemoteFolder:
             with suppress(Exception):
                 self._files.rm_file(self._at(name))
         self._versions = {name: _version(entry) for name, entry in listed.items()}
-        with tempfile.TemporaryDirectory(prefix="impasto-batch-", ignore_cleanup_errors=True) as folder:
-            self.path = Path(folder)
+        with temporary_folder("impasto-batch-") as self.path:
             yield self
 
     def has(self, name: str) -> bool:
@@ -170,16 +177,18 @@ class RemoteFolder:
             return False
         if version and version == line.get("output_version"):
             return True
-        with suppress(Exception):
-            return sha256(self._files.cat_file(self._at(name))).hexdigest() == line.get("output_sha256")
+        with suppress(ImageFileError):
+            data = self._tried("read", name, lambda: self._files.cat_file(self._at(name)))
+            return sha256(data).hexdigest() == line.get("output_sha256")
         return False
 
     def version(self, name: str) -> str:
-        """Return what changes whenever a file is written, such as its entity tag; empty if there is none."""
-        try:
-            return _version(self._files.info(self._at(name)))
-        except FileNotFoundError:
-            return ""
+        """Return what changes whenever a file is written, such as its entity tag; empty if there is none.
+
+        Raises:
+            ImageFileError: it cannot be read.
+        """
+        return self._tried("read", name, lambda: self._version_now(name))
 
     def get(self, name: str, local: Path) -> None:
         """Copy a file to this machine.
@@ -187,26 +196,42 @@ class RemoteFolder:
         Raises:
             ImageFileError: it cannot be read.
         """
-        with self._in_words("read", name):
-            self._files.get_file(self._at(name), str(local))
+        self._tried("read", name, lambda: self._files.get_file(self._at(name), str(local)))
 
     def put(self, local: Path) -> str:
-        """Copy a file of this machine into the folder, with up to three tries, and return its version.
+        """Copy a file of this machine into the folder, and return its version.
 
         Raises:
             ImageFileError: it cannot be written.
         """
-        with self._in_words("written", local.name):
+        return self._tried("written", local.name, lambda: self._put(local))
+
+    def _tried(self, done: str, name: str, action: Callable[[], ResultT]) -> ResultT:
+        """Use the file system, up to three times."""
+        with self._in_words(done, name):
             for pause in _PAUSES_SECONDS:
                 try:
-                    return self._put(local)
+                    return self._in_turn(action)
                 except _LASTING:
                     raise
                 except Exception as error:  # each file system has its own
                     if is_disk_full(error):
                         raise
                     time.sleep(pause)
-            return self._put(local)
+            return self._in_turn(action)
+
+    def _in_turn(self, action: Callable[[], ResultT]) -> ResultT:
+        if self._turn is None:
+            return action()
+        with self._turn:
+            return action()
+
+    def _version_now(self, name: str) -> str:
+        self._files.invalidate_cache(self._place)  # some file systems answer from an earlier listing
+        try:
+            return _version(self._files.info(self._at(name)))
+        except FileNotFoundError:
+            return ""
 
     def _put(self, local: Path) -> str:
         place = self._at(local.name)
@@ -221,7 +246,7 @@ class RemoteFolder:
                 raise
         else:
             self._files.put_file(str(local), place)
-        self._versions[local.name] = self.version(local.name)
+        self._versions[local.name] = self._version_now(local.name)
         return self._versions[local.name]
 
     def _rename(self, part: str, place: str) -> None:
@@ -230,8 +255,16 @@ class RemoteFolder:
         except Exception:
             if not self._files.exists(place):
                 raise
-            self._files.rm_file(place)  # some file systems rename only to a name that is free
-            self._files.mv(part, place)
+            aside = self._at(_part())
+            self._files.mv(place, aside)  # some file systems rename only to a name that is free
+            try:
+                self._files.mv(part, place)
+            except BaseException:
+                with suppress(Exception):
+                    self._files.mv(aside, place)
+                raise
+            with suppress(Exception):
+                self._files.rm_file(aside)
 
     def _try_writing(self) -> None:
         if not self._is_store:
@@ -271,10 +304,11 @@ class RemoteManifest(Manifest):
 
     def __init__(self, folder: RemoteFolder, clock: Callable[[], float] = seconds_now) -> None:
         self._folder, self._clock = folder, clock
-        if folder.has(NAME):
+        self._version = folder.version(NAME)  # first, so that what another run writes meanwhile is noticed
+        if self._version or folder.has(NAME):
             folder.get(NAME, folder.path / NAME)
         super().__init__(folder.path)
-        self._version, self._due, self._is_new = folder.version(NAME), clock() + _SHORTEST_SECONDS, False
+        self._due, self._is_new = clock() + _SHORTEST_SECONDS, False
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Add a line, and upload the manifest if an upload is due."""
@@ -313,4 +347,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, NotImplementedError):
         return "it can only be read"
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
+    return without_password(lines[0])[:200].rstrip(".") if lines else type(error).__name__

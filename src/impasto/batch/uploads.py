@@ -1,7 +1,7 @@
 """A pool whose results are uploaded to a remote folder by threads, while the workers continue to paint."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +10,12 @@ from impasto.batch.pool import Pool
 from impasto.batch.remote import RemoteFolder
 from impasto.batch.work import Item, Outcome, is_disk_full
 from impasto.errors import ImageFileError
+from impasto.runtime.devices import seconds_now
 
 _WAITING = 4
 """The number of results that may wait for each thread."""
+_SHARE = 0.05
+"""The share of the time of painting for which its upload is waited for, so that the line of a slow picture is not late."""
 
 
 class UploadingPool:
@@ -21,10 +24,11 @@ class UploadingPool:
     Args:
         pool: paints into the temporary folder.
         folder: where results go.
+        clock: the time in seconds.
     """
 
-    def __init__(self, pool: Pool, folder: RemoteFolder) -> None:
-        self._pool, self._folder = pool, folder
+    def __init__(self, pool: Pool, folder: RemoteFolder, clock: Callable[[], float] = seconds_now) -> None:
+        self._pool, self._folder, self._clock = pool, folder, clock
         self._threads = ThreadPoolExecutor(folder.threads, thread_name_prefix="impasto-upload")
         self._most = _WAITING * folder.threads
         self._uploads: deque[Future[Outcome]] = deque()
@@ -47,17 +51,21 @@ class UploadingPool:
         """Wait for a painted item or, if no item is being painted, for an upload. Return the outcomes of uploaded items."""
         is_painting = not self._pool.is_idle
         if is_painting:
+            began = self._clock()
             self._uploads += [self._threads.submit(self._uploaded, outcome) for outcome in self._pool.outcomes()]
+            wait(self._uploads, _SHARE * (self._clock() - began))
         if not is_painting or len(self._uploads) > self._most:
             wait(self._uploads, return_when=FIRST_COMPLETED)
         done = [each for each in self._uploads if each.done()]
         self._uploads = deque(each for each in self._uploads if each not in done)
         return [each.result() for each in done]
 
-    def close(self) -> None:
-        """End the workers, and drop waiting uploads."""
+    def close(self) -> Sequence[Outcome]:
+        """End the workers, and drop what waits. Return the outcomes of what is uploaded."""
         self._pool.close()
         self._threads.shutdown(cancel_futures=True)
+        found, self._uploads = self._uploads, deque()
+        return [each.result() for each in found if not each.cancelled()]
 
     def _uploaded(self, outcome: Outcome) -> Outcome:
         if outcome.state != "done":

@@ -1,6 +1,7 @@
 """Runs a batch on the command line: checks, progress, and the summary at the end."""
 
 import json
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -263,8 +264,10 @@ def _summarized(session: _Session, requested: Requested, messages: OutputOptions
         rest = len(session.failures) - _MOST_FAILURES
         fail_with(f"{rest} more failed; their errors are in {_manifest_path(requested.folder)}", FAILED_EXIT)
     if session.is_disk_full:
+        elsewhere = isinstance(requested.folder, RemoteFolder)
+        more = f" or of the temporary folder '{tempfile.gettempdir()}'" if elsewhere else ""
         code = fail_with(
-            f"the disk of '{requested.folder}' is full; free some space, and run the same command again", FAILED_EXIT
+            f"the disk of '{requested.folder}'{more} is full; free some space, and run the same command again", FAILED_EXIT
         )
     seconds = seconds_now() - session.started
     if messages.json:

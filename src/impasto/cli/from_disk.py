@@ -37,6 +37,7 @@ from impasto.recipes.streaming import (
     predicted_bytes,
     reason_to_stream,
 )
+from impasto.runtime.amounts import amount
 from impasto.runtime.locks import only_writer
 from impasto.runtime.memory import memory_in_words
 
@@ -195,14 +196,12 @@ def _painted(job: Job, paint: Paint, working_bytes: int, run: Run, files: Files,
 def _plan(job: Job, parts: Parts, needed_bytes: int, reason: str) -> str:
     """Describe what will be done."""
     height, width = job.size
-    what = (
-        f"{job.photo.name}: {reason}; painting {width}x{height} pixels from disk, with {needed_bytes / 2**30:.1f} GiB of memory"
-    )
+    what = f"{job.photo.name}: {reason}; painting {width}x{height} pixels from disk, with {amount(needed_bytes)} of memory"
     if parts.rows:
         return f"{what}; continuing at row {parts.rows} of {job.working[0]}"
     if parts.is_resumed:
         return f"{what}; continuing with the photo that was read before"
-    return f"{what} and {job.disk_bytes / 2**30:.1f} GiB in '{parts.folder}'"
+    return f"{what} and {amount(job.disk_bytes)} in '{parts.folder}'"
 
 
 def _interrupted(job: Job, parts: Parts) -> str:
@@ -213,7 +212,7 @@ def _interrupted(job: Job, parts: Parts) -> str:
     done = f"after {parts.rows} of {job.working[0]} rows" if parts.rows else "before the first rows were finished"
     kept = "they are" if parts.rows else "the smaller sizes are" if "rows" in parts.state else "only the photo that was read is"
     return (
-        f"interrupted {done}; {kept} kept in '{parts.folder}' ({parts.used_bytes / 2**30:.1f} GiB): run the same command again "
+        f"interrupted {done}; {kept} kept in '{parts.folder}' ({amount(parts.used_bytes)}): run the same command again "
         "to continue, or delete this folder"
     )
 

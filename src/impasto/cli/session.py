@@ -38,6 +38,7 @@ from impasto.recipes.painting import finished, run_recipe
 from impasto.recipes.pastiche import Record, new_record, with_progress
 from impasto.recipes.reporting import reports_of
 from impasto.recipes.starts import Checkpoint, Style
+from impasto.runtime.amounts import amount
 from impasto.runtime.locks import only_writer
 from impasto.runtime.memory import keep_freed_memory, memory_in_words
 
@@ -266,11 +267,10 @@ def announcement(request: PaintRequest, context: PaintingContext) -> str:
     share = context.margin / max(context.content.shape[-2:])
     sizes = ", ".join(str(max(size) - 2 * round(share * max(size))) for size, _ in context.sizes)
     steps = sum(count for _, count in context.sizes)
-    memory = context.peak_bytes / 2**30
     how = f"in {context.tile_count} tiles" if context.tile_count > 1 else "whole"
     where = f"{request.options.encoder} on {context.arithmetic.device.type} in {context.arithmetic.precision}"
     verb = "resuming" if request.checkpoint else "painting"
-    time_and_memory = f"about {duration(gatys.predicted_seconds(context))} and {memory:.1f} GiB of memory"
+    time_and_memory = f"about {duration(gatys.predicted_seconds(context))} and {amount(context.peak_bytes)} of memory"
     return f"{verb} {width}x{height} pixels via sizes {sizes}; {steps} steps; {how}, {time_and_memory}; {where}"
 
 

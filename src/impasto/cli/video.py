@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,7 +77,7 @@ def video(
     if making_of is not None:
         from impasto.cli.making_of import check_alone, film_painting
 
-        check_alone({"--poster": poster, "--compare": compare, "--ray": cluster and cluster.ray}, given(options))
+        check_alone({"--poster": poster, "--compare": compare, **_given_of(cluster)}, given(options))
         inputs = [word for word in (clip, style) if word is not None]
         return film_painting(making_of, inputs, output, given(options).get("size", 0), given(run), quiet=quiet)
     if clip is None or style is None or output is None:
@@ -99,7 +99,7 @@ def video(
 
     check_libraries()
     chosen, where, console = VideoOptions(**given(options)), Run(**given(run)), message_console(quiet=quiet)
-    crew = _crew(cluster or VideoClusterFlags(), where)
+    crew = _crew(cluster, where)
     check_overwrites({"--output": output, "--poster": poster, "--compare": compare}, (clip, style))
     check_output(output)
     opened, extras = open_clip(clip, longest_px=chosen.size), Extras(poster, compare)
@@ -107,21 +107,32 @@ def video(
     keep_freed_memory()
     set_threads(where)
     with only_writer(output), memory_in_words(chosen.size or max(opened.size)):
-        painter = load_painter(style, chosen, where)
+        painter = load_painter(style, chosen, where if crew is None else _without_gpu_of_workers(where))
         console.print("looking for cuts")
         started = VideoRun(opened, painter, output, chosen, extras=extras)
         return _painted(started, _workers(crew, started, style, where), console, quiet=quiet)
 
 
-def _crew(flags: VideoClusterFlags, run: Run) -> "ClusterOptions | None":
+def _given_of(flags: VideoClusterFlags | None) -> dict[str, object]:
+    """Return the flags of the cluster that were given."""
+    default = VideoClusterFlags()
+    return {f"--{name}": value for name, value in vars(flags or default).items() if value != getattr(default, name)}
+
+
+def _without_gpu_of_workers(run: Run) -> Run:
+    """Return the settings of this machine, which paints no frames and may have no GPU."""
+    return run if run.device == "cpu" else replace(run, device="auto")
+
+
+def _crew(flags: VideoClusterFlags | None, run: Run) -> "ClusterOptions | None":
     """Return where on a cluster to paint, or None for this process.
 
     Raises:
         ImpastoError: a value is not allowed, Ray is not installed, or there is no cluster.
     """
-    if flags.ray is None:
-        for flag in [name for name in ("workers", "gpus") if getattr(flags, name)]:
-            raise OptionError(f"--{flag} needs --ray; add --ray local, auto or ray://HOST:PORT, or omit --{flag}")
+    if flags is None or flags.ray is None:
+        for flag in _given_of(flags):
+            raise OptionError(f"{flag} is for --ray alone; add --ray local, auto or ray://HOST:PORT, or omit it")
         return None
     from impasto.batch.cluster import ClusterOptions, check_cluster
 
@@ -145,11 +156,11 @@ def _painted(
 ) -> int:
     """Paint, join and report."""
     _announce(started, console)
-    if not console.quiet:
-        _predict(started, console)
-    began = time.monotonic()
     try:
         with workers as painting:
+            if painting is None and not console.quiet:  # the time of workers on other machines is not known
+                _predict(started, console)
+            began = time.monotonic()
             try:
                 with _progress(console) as show:
                     for state in started.paint(painting):
@@ -183,10 +194,8 @@ def _announce(started: "VideoRun", console: "Console") -> None:
     shots = f"{len(started.shots)} shots" if len(started.shots) > 1 else "1 shot"
     console.print(f"{width}x{height} pixels, {started.total} frames, {shots}")
     if started.damaged:
-        several = started.damaged > 1
-        console.print(
-            f"{started.damaged} damaged frame{'s were' if several else ' was'} skipped; the previous frame is shown for longer"
-        )
+        frames = "frames are" if started.damaged > 1 else "frame is"
+        console.print(f"{started.damaged} {frames} damaged or missing in the clip; the previous frame is shown for longer")
     if (padded := encoded_size(clip.size, started.encoding)) != clip.size:
         console.print(f"H.264 needs even sides: the result is {padded[1]}x{padded[0]} pixels; .webm keeps {width}x{height}")
     if clip.sounds and started.output.suffix.lower() in ANIMATIONS:

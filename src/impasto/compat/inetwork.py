@@ -36,6 +36,7 @@ from impasto.recipes.pastiche import Pastiche, Record, new_record
 from impasto.recipes.presets import inetwork_weights, paint_options
 from impasto.recipes.regions import Restored
 from impasto.recipes.starts import SMALLEST_SIDE, Style
+from impasto.runtime.amounts import amount
 from impasto.runtime.devices import seconds_now
 from impasto.runtime.memory import available_memory
 from impasto.runtime.torch_state import in_known_state
@@ -179,7 +180,7 @@ def check_history_memory(request: InetworkRequest) -> None:
         return
     rows, fits = request.flags.image_size, int(request.flags.image_size * math.sqrt(free / needed) * 0.5)
     raise ResourceError(
-        f"--image_size {rows} needs at least {needed / 2**30:.0f} GiB of memory, but only {free / 2**30:.1f} GiB are free; "
+        f"--image_size {rows} needs at least {amount(needed)} of memory, but only {amount(free)} are free; "
         f"--image_size {fits} may fit"
     )
 

@@ -16,6 +16,7 @@ import torch
 
 from impasto.errors import ImageFileError, ImpastoError, OptionError, ResourceError
 from impasto.images import chunks, signatures
+from impasto.runtime.amounts import amount
 from impasto.runtime.memory import available_memory
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
@@ -216,6 +217,6 @@ def check_area(size: tuple[int, int], max_pixels: int, name: str, bytes_per_pixe
     needed, free = bytes_per_pixel * width * height, available_memory(torch.device("cpu"))
     if free is not None and needed > free:
         raise ResourceError(
-            f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, which need {needed / 2**30:.1f} GiB of "
-            f"memory, but only {free / 2**30:.1f} GiB are free; reduce its size first, or close other programs"
+            f"'{name}' is {width} x {height} = {width * height / 1e6:,.0f} megapixels, which need {amount(needed)} of "
+            f"memory, but only {amount(free)} are free; reduce its size first, or close other programs"
         )

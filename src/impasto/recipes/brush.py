@@ -22,6 +22,7 @@ from impasto.options import Run
 from impasto.options.brush import BrushOptions
 from impasto.recipes.painting import read_content
 from impasto.recipes.pastiche import Pastiche, recorded
+from impasto.runtime.amounts import amount
 from impasto.runtime.memory import available_memory
 from impasto.runtime.rasters import MemoryRaster, Raster, resized_whole, strips_of
 from impasto.runtime.tiling import Place, painted_in_tiles
@@ -235,8 +236,7 @@ def check_memory(painter: BrushPainter, size: tuple[int, int], options: BrushOpt
     advice = f"use --size {sizes[count - 1]}, or close other programs" if count else "close other programs"
     height, width = working_size(size, options)
     raise ResourceError(
-        f"painting {width}x{height} pixels needs about {wanted / 2**30:.1f} GiB of memory, but only "
-        f"{free / 2**30:.1f} GiB are free; {advice}"
+        f"painting {width}x{height} pixels needs about {amount(wanted)} of memory, but only {amount(free)} are free; {advice}"
     )
 
 

@@ -18,6 +18,7 @@ from impasto.recipes.checks import check_enough_pixels
 from impasto.recipes.pastiche import Pastiche, Record, described, recorded, with_progress
 from impasto.recipes.starts import Style, as_swatches
 from impasto.recipes.synthesis import MULTIPLE_PX, Networks, Synthesis, synthesized
+from impasto.runtime.amounts import amount
 from impasto.runtime.memory import available_memory
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
@@ -160,5 +161,5 @@ def _check_memory(size: Size, example_pixels: int, device: torch.device) -> None
     fits = int(max(size) * share)
     advice = f"--size {fits} would fit" if fits >= _SMALLEST_PX else "no size would fit: close other programs"
     raise ResourceError(
-        f"--size {max(size)} needs about {needed / 2**30:.1f} GiB of memory, but only {free / 2**30:.1f} GiB are free; {advice}"
+        f"--size {max(size)} needs about {amount(needed)} of memory, but only {amount(free)} are free; {advice}"
     )

@@ -12,6 +12,7 @@ from impasto.recipes.coloring import check_colors, needs_pictures
 from impasto.recipes.instant_painter import LARGEST_WHOLE_PX
 from impasto.recipes.masking import Masking, MaskSources, read_masking
 from impasto.recipes.starts import SMALLEST_SIDE, Style, as_swatches
+from impasto.runtime.amounts import amount
 from impasto.runtime.memory import available_memory
 
 _FIXED_BYTES, _BYTES_OF_A_PAINTED_PIXEL, _BYTES_OF_A_PIXEL = 150 * 2**20, 750, 20
@@ -87,8 +88,8 @@ def check_memory(size: tuple[int, int], device: torch.device, *, is_colored: boo
     if free is not None and wanted > free:
         fits = int(max(size) * (_pixels_that_fit(free, is_colored=is_colored) / (size[0] * size[1])) ** 0.5)
         raise ResourceError(
-            f"painting {size[1]}x{size[0]} pixels needs about {wanted / 2**30:.1f} GiB of memory, but only "
-            f"{free / 2**30:.1f} GiB are free; use --size {max(SMALLEST_SIDE, fits // 100 * 100)}, or close other programs"
+            f"painting {size[1]}x{size[0]} pixels needs about {amount(wanted)} of memory, but only "
+            f"{amount(free)} are free; use --size {max(SMALLEST_SIDE, fits // 100 * 100)}, or close other programs"
         )
 
 

@@ -30,6 +30,7 @@ from impasto.images.reading import ReadingPlan
 from impasto.images.tiled_tiff import write_tiled
 from impasto.options import Run
 from impasto.recipes.checks import MemoryLimit
+from impasto.runtime.amounts import amount
 from impasto.runtime.atomic import replacing
 from impasto.runtime.devices import seconds_now
 from impasto.runtime.file_names import file_name
@@ -333,10 +334,10 @@ def reason_to_stream(name: str, photo: ReadingPlan, painted_bytes: int, from_dis
     if needed <= limit.used + limit.most:
         return ""
     if from_disk_bytes < needed:
-        return f"painting in memory needs {_in_gib(needed)}, and {limit.source}"
+        return f"painting in memory needs {_rounded_up(needed)}, and {limit.source}"
     if run.max_memory:
         raise ResourceError(
-            f"painting '{name}' needs {_in_gib(needed)}, and {limit.source}; increase --max-memory, or use a smaller --size"
+            f"painting '{name}' needs {_rounded_up(needed)}, and {limit.source}; increase --max-memory, or use a smaller --size"
         )
     return ""  # the checks of painting in memory name a size that fits
 
@@ -360,17 +361,18 @@ def check_room(job: Job, parts: Parts, needed_bytes: int, run: Run) -> None:
     limit = MemoryLimit.of(run, torch.device("cpu"))
     if needed_bytes > limit.used + limit.most:
         raise ResourceError(
-            f"painting '{job.photo.name}' from disk needs about {_in_gib(needed_bytes)} of memory and {limit.source}; "
+            f"painting '{job.photo.name}' from disk needs about {_rounded_up(needed_bytes)} of memory and {limit.source}; "
             "increase --max-memory, or close other programs"
         )
     free, wanted = shutil.disk_usage(parts.folder).free, job.disk_bytes - parts.used_bytes
     if wanted > free:
         raise ResourceError(
-            f"painting '{job.photo.name}' from disk needs {_in_gib(wanted)} in '{parts.folder.parent}' and "
-            f"{free / 2**30:.1f} GiB are free; free some space, or choose another folder for --output"
+            f"painting '{job.photo.name}' from disk needs {_rounded_up(wanted)} in '{parts.folder.parent}' and "
+            f"{amount(free)} are free; free some space, or choose another folder for --output"
         )
 
 
-def _in_gib(count: float) -> str:
+def _rounded_up(count: float) -> str:
     """Return a needed number of bytes in words, rounded up, so that it never looks like a smaller limit."""
-    return f"{math.ceil(10 * count / 2**30) / 10:.1f} GiB"
+    unit = 2**30 / 10 if count >= 2**30 else 2**20
+    return amount(math.ceil(count / unit) * unit)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+from impasto.runtime.amounts import amount
 from impasto.studio.child import CallError, Child, Message, cannot_start, refused
 from impasto.studio.database import Row
 from impasto.studio.faults import BUG, RETRY_SECONDS, Trouble, fault, written
@@ -333,7 +334,7 @@ class Lane(threading.Thread):
             if child.memory() > self.limits.memory_bytes:
                 raise CallError(
                     "memory",
-                    f"the job needs more than {self.limits.memory_bytes / 2**30:.1f} GiB of memory; use a smaller size",
+                    f"the job needs more than {amount(self.limits.memory_bytes)} of memory; use a smaller size",
                     "size",
                 )
             if time.monotonic() > until:

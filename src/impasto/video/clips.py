@@ -14,6 +14,7 @@ import numpy.typing as npt
 from impasto.errors import ClipError, ImageFileError
 from impasto.images import animation_frames, is_animation, reduced_size
 from impasto.video.libraries import opencv, pyav
+from impasto.video.missing import MissingFrames
 from impasto.weights.files import sha256_of
 
 Pixels = npt.NDArray[np.uint8]
@@ -96,7 +97,7 @@ class Frame(NamedTuple):
 
 @dataclass
 class Damage:
-    """The number of damaged frames that were skipped so far."""
+    """The number of damaged and missing frames that were skipped so far."""
 
     frames: int = 0
 
@@ -138,7 +139,7 @@ def open_clip(path: str | os.PathLike[str], *, longest_px: int = 0) -> Clip:
             path=path,
             size=reduced_size(size, longest_px),
             time_base=stream.time_base,
-            rate=stream.average_rate or stream.guessed_rate or Fraction(25),
+            rate=min(filter(None, (stream.average_rate, stream.guessed_rate)), default=Fraction(25)),  # one may be far too high
             matrix=_matrix(first),
             aspect=1 / pixel if turned.is_transposed and pixel else pixel or Fraction(1),
             sounds=tuple(each.codec_context.name for each in container.streams.audio),
@@ -148,13 +149,13 @@ def open_clip(path: str | os.PathLike[str], *, longest_px: int = 0) -> Clip:
 
 
 def frames(clip: Clip, damage: Damage | None = None) -> Iterator[Frame]:
-    """Yield the frames of a clip. Damaged frames are skipped and counted.
+    """Yield the frames of a clip. Damaged frames are skipped. They are counted, and so are frames that are missing in the file.
 
     Times increase strictly: a frame without a time, or with the time of the previous frame, gets a time one unit later.
 
     Args:
         clip: the clip.
-        damage: counts the damaged frames.
+        damage: counts the damaged and the missing frames.
 
     Yields:
         Frames with pixels (height, width, 3), RGB, 0 to 255.
@@ -326,10 +327,14 @@ def _turns(frame: Any) -> _Turns:
 def _filmed(clip: Clip, damage: Damage) -> Iterator[Frame]:
     with opened(clip.path) as container:
         stream, due = video_stream(container, clip.path), 0
-        for frame in _decoded(container, stream, damage):
+        missing, before = MissingFrames(container, stream, clip.rate), damage.frames
+        for frame in _decoded(container, stream, damage, missing):
             pts = due if frame.pts is None else frame.pts
             due = pts + (frame.duration or 1)
+            damage.frames = max(damage.frames, before + missing.before(pts))  # some of the missing ones are counted already
+            before = damage.frames
             yield Frame(_upright(frame, clip), pts, frame.duration or 0)
+        damage.frames = max(damage.frames, before + missing.at_end())
 
 
 def _animated(clip: Clip) -> Iterator[Frame]:
@@ -339,10 +344,14 @@ def _animated(clip: Clip) -> Iterator[Frame]:
         now += each.milliseconds
 
 
-def _decoded(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
+def _decoded(container: Any, stream: Any, damage: Damage, missing: MissingFrames | None = None) -> Iterator[Any]:
     """Decode a stream. After an error in the container or in a frame, continue with the next frame."""
     faulty = pyav().error.FFmpegError
-    for packet in _packets(container, stream, faulty):
+    for packet in packets(container):
+        if missing is not None:
+            missing.read(packet)
+        if packet.stream.index != stream.index:  # the last, empty packet of a stream has no other index
+            continue
         try:
             decoded = packet.decode()
         except faulty:
@@ -355,15 +364,16 @@ def _decoded(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
                 yield frame
 
 
-def _packets(container: Any, stream: Any, faulty: type[Exception]) -> Iterator[Any]:
+def packets(container: Any, streams: Sequence[Any] = ()) -> Iterator[Any]:
+    """Yield the packets of some streams, or of all. After an error in the container, continue with the next packet."""
     faults = 0
-    packets = container.demux(stream)
+    found = container.demux(*streams)
     while faults < _MOST_FAULTS:
         try:
-            packet = next(packets, None)
-        except faulty:
+            packet = next(found, None)
+        except pyav().error.FFmpegError:
             faults += 1
-            packets = container.demux(stream)
+            found = container.demux(*streams)
             continue
         if packet is None:
             return

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from impasto.errors import ClipError, ImageFileError
 from impasto.images import AnimationFrame, write_frames
 from impasto.runtime.atomic import replacing
-from impasto.video.clips import Clip, opened
+from impasto.video.clips import Clip, opened, packets
 from impasto.video.libraries import pyav
 from impasto.video.segments import Time
 
@@ -125,16 +125,9 @@ def _pictures(segments: Sequence[Path], times: Sequence[Time], time_base: Fracti
 
 
 def _sound(source: Any, copies: dict[int, Any]) -> Iterator[_Timed]:
-    """Yield the packets of the sound tracks. Packets after an error in the file are omitted."""
-    faulty, last = pyav().error.FFmpegError, Fraction(0)
-    packets = source.demux(*source.streams.audio)
-    while True:
-        try:
-            packet = next(packets, None)
-        except faulty:
-            return
-        if packet is None:
-            return
+    """Yield the packets of the sound tracks. Those that cannot be read are omitted."""
+    last = Fraction(0)
+    for packet in packets(source, source.streams.audio):
         if packet.dts is None:  # the empty packet at the end
             continue
         last = max(last, packet.dts * packet.time_base)

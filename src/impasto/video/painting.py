@@ -23,6 +23,7 @@ from impasto.errors import ClipError
 from impasto.images import check_writable
 from impasto.options import Run
 from impasto.options.video import VideoOptions
+from impasto.runtime.amounts import amount
 from impasto.runtime.atomic import try_writing
 from impasto.runtime.devices import seconds_now
 from impasto.runtime.locks import only_writer
@@ -76,7 +77,7 @@ class Finished:
         output: the file.
         size: (height, width).
         frames: number of frames.
-        damaged: number of damaged frames that were skipped.
+        damaged: number of frames that are damaged or missing in the clip.
 
     Example:
         >>> Finished(Path("painted.mp4"), size=(360, 640), frames=48, damaged=0).frames
@@ -258,7 +259,7 @@ class VideoRun:
         free = shutil.disk_usage(self.output.parent).free + kept
         if wanted > free:
             raise ClipError(
-                f"the result and its segments need about {wanted / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free in "
+                f"the result and its segments need about {amount(wanted)}, and {amount(free)} are free in "
                 f"'{self.output.parent}'; free some space, choose another folder, or use --size"
             )
 

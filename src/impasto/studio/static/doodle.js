@@ -314,6 +314,7 @@ function fill({ x, y }) {
 // ------------------------------------------------------------------------------------------------ painting
 
 async function start() {
+  if (paint.hasAttribute('aria-busy')) return; // a double click
   clearAll();
   set(paint, 'aria-busy', 'true');
   try {

@@ -139,6 +139,7 @@ function showPhotos() {
 // ------------------------------------------------------------------------------------------------ training
 
 async function begin() {
+  if (start.hasAttribute('aria-busy')) return; // a double click
   clearAll();
   set(start, 'aria-busy', 'true');
   const own = $('#training-own').checked ? { photos } : {};
@@ -235,6 +236,7 @@ async function paint() {
     $('#photo-file').click();
     return;
   }
+  if (apply.hasAttribute('aria-busy')) return;
   clearError(applyError);
   set(apply, 'aria-busy', 'true');
   try {

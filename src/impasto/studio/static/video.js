@@ -241,7 +241,8 @@ function drop() {
     show(dropped);
   };
   const gone = () => remove(`/clips/${dropped.id}`, { keepalive: true }).then(() => shown?.remove(), (problem) => {
-    back();
+    if (shown) shown.hidden = false;
+    if (!clip) show(dropped); // else another clip was chosen meanwhile
     showError(clipError, problem);
   });
   notice('video.removed', { with: { name: dropped.name }, undo: back, after: gone });
@@ -296,6 +297,7 @@ async function loadBrushes() {
 // ------------------------------------------------------------------------------------------------ the job
 
 async function begin() {
+  if (start.hasAttribute('aria-busy')) return; // a double click
   clearAll();
   if (!clip) {
     showErrorText(clipError, 'error.no_clip', {}, choose);

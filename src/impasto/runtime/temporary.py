@@ -1,0 +1,42 @@
+"""Temporary folders that do not remain for ever if their process is killed."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from impasto.errors import OptionError
+from impasto.runtime.locks import only_writer
+
+_STALE_SECONDS = 60
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Create a temporary folder, and delete it at the end of the block.
+
+    A process that is killed cannot delete its folder. The next process that calls this function with the same prefix does.
+
+    Args:
+        prefix: the start of the name, which no other program uses.
+
+    Example:
+        >>> with temporary_folder("impasto-example-") as folder:
+        ...     folder.is_dir()
+        True
+        >>> folder.exists()
+        False
+    """
+    _remove_stale(prefix)
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name, only_writer(Path(name)):
+        yield Path(name)
+
+
+def _remove_stale(prefix: str) -> None:
+    for folder in Path(tempfile.gettempdir()).glob(prefix + "*"):
+        with suppress(OSError, OptionError):  # of another user, or in use
+            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+                with only_writer(folder):
+                    shutil.rmtree(folder)
