@@ -33,6 +33,17 @@ export function set(element, name, value) {
   else element.setAttribute(name, value === true ? '' : value);
 }
 
+/** Run a task that a button starts; a second click does nothing until the task ends. */
+export async function once(element, task) {
+  if (element.hasAttribute('aria-busy')) return;
+  set(element, 'aria-busy', 'true');
+  try {
+    await task();
+  } finally {
+    set(element, 'aria-busy', null);
+  }
+}
+
 /** Set the text or an attribute of an element to the text of a key. The text is updated when the language changes. */
 export function say(element, key, vars, slot = '') {
   element.setAttribute(slot ? `data-t-${slot}` : 'data-t', key);

@@ -3,7 +3,7 @@
 import { fetched, order, post, resultImage, upload } from './api.js';
 import { Brush } from './brush.js';
 import { Controls } from './controls.js';
-import { $, button, h, say, set, tell } from './dom.js';
+import { $, button, h, once, say, set, tell } from './dom.js';
 import * as jobs from './jobs.js';
 import { clearAll, clearError, registerPlace, showWhere, speak } from './notices.js';
 import { buttons, showState } from './painting.js';
@@ -58,7 +58,7 @@ const status = h('p.painting-line');
 const actions = h('div.row');
 const going = h('div.card.painting', { id: 'doodle-going', hidden: true }, bar, status, h('div.row', {}, views, actions));
 const error = h('p.error', { role: 'alert', id: 'doodle-error', hidden: true });
-const paint = button('painting.begin', { look: 'primary', sign: 'brush', id: 'doodle-paint', on: { click: start } });
+const paint = button('painting.begin', { look: 'primary', sign: 'brush', id: 'doodle-paint', on: { click: () => once(paint, start) } });
 const settings = h('section.pane.settings', { label: 'settings.title' });
 const parts = [
   h('section.stage', { label: 'doodle.title', id: 'doodle-stage' }, h('div.doodle', {},
@@ -314,9 +314,7 @@ function fill({ x, y }) {
 // ------------------------------------------------------------------------------------------------ painting
 
 async function start() {
-  if (paint.hasAttribute('aria-busy')) return; // a double click
   clearAll();
-  set(paint, 'aria-busy', 'true');
   try {
     const blob = await new Promise((resolve) => brush.view.toBlob(resolve, 'image/png'));
     const { id } = await upload(blob, 'impasto-doodle.png');
@@ -330,7 +328,6 @@ async function start() {
   } catch (problem) {
     showWhere(problem, 'doodle', 'doodle');
   }
-  set(paint, 'aria-busy', null);
 }
 
 function show(now) {

@@ -2,7 +2,7 @@
 
 import { download, get, order, resultImage, upload } from './api.js';
 import { Controls } from './controls.js';
-import { $, button, h, say, set, tell } from './dom.js';
+import { $, button, h, once, say, set, tell } from './dom.js';
 import * as jobs from './jobs.js';
 import { clearAll, clearError, registerPlace, showError, showWhere, speak } from './notices.js';
 import { ask, buttons, showState } from './painting.js';
@@ -40,10 +40,10 @@ const strip = image('training.strip');
 const actions = h('div.row');
 const going = h('div.card.painting', { id: 'training-going', hidden: true }, bar, status, losses, chart, strip, actions);
 const error = h('p.error', { role: 'alert', id: 'training-error', hidden: true });
-const start = button('training.start', { look: 'primary', sign: 'brush', id: 'training-start', on: { click: begin } });
+const start = button('training.start', { look: 'primary', sign: 'brush', id: 'training-start', on: { click: () => once(start, begin) } });
 const list = h('ul.styles', { label: 'training.brushes', id: 'training-brushes' });
 const none = h('p.soft', { t: 'training.none' });
-const apply = button('training.apply', { sign: 'brush', id: 'training-apply', on: { click: paint } });
+const apply = button('training.apply', { sign: 'brush', id: 'training-apply', on: { click: () => once(apply, paint) } });
 const applyError = h('p.error', { role: 'alert', hidden: true });
 const settings = h('section.pane.settings', { label: 'settings.title' });
 const parts = [
@@ -139,9 +139,7 @@ function showPhotos() {
 // ------------------------------------------------------------------------------------------------ training
 
 async function begin() {
-  if (start.hasAttribute('aria-busy')) return; // a double click
   clearAll();
-  set(start, 'aria-busy', 'true');
   const own = $('#training-own').checked ? { photos } : {};
   try {
     const styles = state.styles.slice(0, 1).map((each) => each.id);
@@ -151,7 +149,6 @@ async function begin() {
   } catch (problem) {
     showWhere(problem, 'brush', 'brush');
   }
-  set(start, 'aria-busy', null);
 }
 
 function show(now) {
@@ -236,9 +233,7 @@ async function paint() {
     $('#photo-file').click();
     return;
   }
-  if (apply.hasAttribute('aria-busy')) return;
   clearError(applyError);
-  set(apply, 'aria-busy', 'true');
   try {
     const ended = await jobs.ended(await order({ kind: 'apply', content: state.photo.id, brush: chosen, priority: 3 }));
     if (ended.state === 'failed') throw ended.error;
@@ -246,5 +241,4 @@ async function paint() {
   } catch (problem) {
     showError(applyError, problem);
   }
-  set(apply, 'aria-busy', null);
 }

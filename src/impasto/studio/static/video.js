@@ -2,7 +2,7 @@
 
 import { get, order, remove, save, upload, wasAborted } from './api.js';
 import { Controls } from './controls.js';
-import { $, button, h, lazyImage, say, set, tell } from './dom.js';
+import { $, button, h, lazyImage, once, say, set, tell } from './dom.js';
 import * as jobs from './jobs.js';
 import { clearAll, clearError, notice, registerPlace, showError, showErrorText, showWhere, speak } from './notices.js';
 import { ask, buttons, showState } from './painting.js';
@@ -75,7 +75,7 @@ const chooser = h('div.card.video-with', {}, h('h3', { t: 'video.with', id: 'vid
 // ---- settings and the button
 const sound = h('input.switch', { type: 'checkbox', role: 'switch', id: 'video-sound', checked: true, 'aria-describedby': 'video-sound-help' });
 const startError = h('p.error', { role: 'alert', id: 'video-error', hidden: true });
-const start = button('video.begin', { look: 'primary', sign: 'brush', id: 'video-start', on: { click: begin } });
+const start = button('video.begin', { look: 'primary', sign: 'brush', id: 'video-start', on: { click: () => once(start, begin) } });
 const basic = h('div.controls', {});
 const settings = h('section.pane.settings', { label: 'settings.title' }, basic,
   h('div', {}, h('label.check', {}, sound, h('span.name', { t: 'video.sound' })), h('p.help', { id: 'video-sound-help', t: 'video.sound_help' })));
@@ -242,7 +242,7 @@ function drop() {
   };
   const gone = () => remove(`/clips/${dropped.id}`, { keepalive: true }).then(() => shown?.remove(), (problem) => {
     if (shown) shown.hidden = false;
-    if (!clip) show(dropped); // else another clip was chosen meanwhile
+    if (!clip) show(dropped); // no other clip yet
     showError(clipError, problem);
   });
   notice('video.removed', { with: { name: dropped.name }, undo: back, after: gone });
@@ -297,7 +297,6 @@ async function loadBrushes() {
 // ------------------------------------------------------------------------------------------------ the job
 
 async function begin() {
-  if (start.hasAttribute('aria-busy')) return; // a double click
   clearAll();
   if (!clip) {
     showErrorText(clipError, 'error.no_clip', {}, choose);
@@ -305,18 +304,15 @@ async function begin() {
     clipError.scrollIntoView({ block: 'nearest' });
     return;
   }
-  set(start, 'aria-busy', 'true');
   const how = isBrush() ? { brush } : { styles: state.styles.slice(0, 1).map((each) => each.id) };
   try {
     const found = await order({ kind: 'video', clip: clip.id, sound: hasSound, options: options(), run: state.options.run, ...how });
-    const now = jobs.take(found);
-    change('watched', { watched: now.id });
-    showJob(now);
+    change('watched', { watched: found.id });
+    showJob(jobs.take(found));
     going.scrollIntoView({ block: 'nearest' });
   } catch (problem) {
     showWhere(problem, 'video', 'video');
   }
-  set(start, 'aria-busy', null);
 }
 
 /** Show the job that was chosen last, or else the newest. */
