@@ -389,7 +389,7 @@ def test_paint_refuses_to_repeat_a_picture_of_another_command(capsys: Capture, w
         (("texture", "style.jpg", "--size", "big"), "--size 'big' is not a size"),
         (("texture", "style.jpg", "--size", "1x64"), "side of 1 pixels"),
         (("texture", "style.jpg", "--size", "70x64", "--tileable"), "such as 72x64"),
-        (("texture", "style.jpg", "--size", "64", "--expand"), "needs a smaller picture"),
+        (("texture", "style.jpg", "--size", "64", "--expand"), "would not enlarge the picture"),
         (("texture", "style.jpg", "--expand", "--tileable"), "cannot be used together"),
         (("texture", "style.jpg", "b.png", "--expand"), "works with a single picture"),
         (("texture", "style.jpg", "--inpaint", "white.png"), "covers everything"),

@@ -99,19 +99,19 @@ def test_a_doodle_is_sent_to_other_machines_with_its_maps_and_its_photo(
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
-        ({"map": None}, "map", "map is missing"),
+        ({"map": None}, "map", "'map' is missing"),
         ({"map": "u_0000000000000000"}, "map", "there is no upload"),
         ({"style_map": "u_0000000000000000"}, "style_map", "there is no upload"),
         ({"content": "u_0000000000000000"}, "content", "there is no upload"),
         ({"map": "/etc/passwd"}, "map", "map"),
-        ({"styles": []}, "styles", "styles is empty"),
-        ({"styles": [STYLE, OTHER]}, "styles", "doodle takes one"),
-        ({"masks": ["all"]}, "masks", "cannot be used with kind doodle"),
-        ({"protect": ["auto:sky"]}, "protect", "cannot be used with kind doodle"),
+        ({"styles": []}, "styles", "'styles' is empty"),
+        ({"styles": [STYLE, OTHER]}, "styles", "give only one if 'kind' is 'doodle'"),
+        ({"masks": ["all"]}, "masks", "'masks' cannot be used with kind 'doodle'"),
+        ({"protect": ["auto:sky"]}, "protect", "'protect' cannot be used with kind 'doodle'"),
         ({"options": {"size": 8}}, "size", "must be a number from 32"),
         ({"options": {"labels": 40}}, "labels", "must be a number from 2 to 16"),
-        ({"options": {"steps": 3}}, "steps", "is not an option of doodle"),
-        ({"kind": "paint"}, "map", "map needs kind doodle"),
+        ({"options": {"steps": 3}}, "steps", "is not an option of kind 'doodle'"),
+        ({"kind": "paint"}, "map", "'map' is only allowed if 'kind' is 'doodle', but 'kind' is 'paint'"),
     ],
 )
 def test_invalid_doodles_are_refused_with_their_field(

@@ -213,7 +213,7 @@ class RayActors:
             self._ray.kill(self._known.pop(actor))
 
     def close(self) -> None:
-        """Stop the actors. Actors that are not painting first delete their files."""
+        """Stop the actors. An actor that is not painting deletes its files before it is stopped."""
         actors, self._known = list(self._known.values()), {}
         with suppress(Exception):  # the cluster may be gone
             self._ray.wait([each.close.remote() for each in actors], num_returns=len(actors), timeout=_CLOSE_SECONDS)

@@ -57,7 +57,7 @@ def read_pairs(path: str, method: Method, given: Mapping[str, Any]) -> list[Pair
 
     Args:
         path: the file, in UTF-8, with commas or semicolons.
-        method: the method whose options the columns name.
+        method: the painting method; a column may be named after one of its options.
         given: the options of all lines; the file overrides them.
 
     Raises:

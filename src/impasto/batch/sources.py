@@ -1,4 +1,4 @@
-"""Command-line words that stand for many files: a file, a folder, a glob, or names separated by commas."""
+"""Command-line words that stand for one or more files: a file, a folder, a glob, or names separated by commas."""
 
 import glob
 import os

@@ -125,7 +125,7 @@ def _without_gpu_of_workers(run: Run) -> Run:
 
 
 def _crew(flags: VideoClusterFlags | None, run: Run) -> "ClusterOptions | None":
-    """Return where on a cluster to paint, or None for this process.
+    """Return the options of the cluster to paint on, or None to paint in this process.
 
     Raises:
         ImpastoError: a value is not allowed, Ray is not installed, or there is no cluster.

@@ -4,8 +4,8 @@ INetwork uses Gram matrices of ``F - 1`` at every convolution, one content layer
 L-BFGS-B evaluations; each round discards the history. The objective is that of :mod:`impasto.recipes.gatys` with the
 preset ``inetwork-fixed``. This module derives the options from INetwork's flags and minimizes the objective as INetwork does.
 
-Source: titu1994/Neural-Style-Transfer, INetwork.py, for the behavior; Novak and Nikulin 2016, arXiv:1605.04603. Departures:
-those that :func:`repairs` lists; in addition, the statistics of several styles are blended.
+Source: titu1994/Neural-Style-Transfer, INetwork.py, for the behavior; Novak and Nikulin 2016, arXiv:1605.04603. Departures
+from INetwork: those listed by :func:`repairs`; in addition, the statistics of several styles are blended.
 """
 
 import dataclasses

@@ -284,8 +284,8 @@ class LocalModels:
     """Linear models of the example's filter. Each model is fitted to a group of example pixels with similar neighborhoods.
 
     Attributes:
-        matrices: (models, values, planes); each maps the unfiltered neighborhood to the filtered pixel. Each matrix has
-            already been multiplied by the share of the pixel variance that the model explains.
+        matrices: one matrix per model, (models, values, planes). It maps an unfiltered neighborhood to the filtered pixel,
+            and has already been multiplied by the share of the pixel variance that the model explains.
         model: number of the model of each pixel, (pixels,).
         left: the residual, that is, the filtered pixel minus the product of matrix and neighborhood, (pixels, planes).
         lowest: the lowest value that each model may return, (models, planes).

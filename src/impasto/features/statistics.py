@@ -106,7 +106,7 @@ def joined_moments(parts: Iterable[tuple[float, Moments]]) -> Moments:
     """Compute the moments of a whole from those of its parts.
 
     Args:
-        parts: the share of each part in all positions, and its moments; the shares sum to 1. At least one part.
+        parts: for each part, its share of all positions, and its moments; the shares sum to 1. At least one part.
 
     Returns:
         The moments of the whole, in the type and on the device of the first part. Sums are in float64, because the covariance

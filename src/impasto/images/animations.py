@@ -18,7 +18,7 @@ _HEAD_BYTES = 64
 _UNTIMED_MS = 100
 """Duration of frames that have none; browsers use the same."""
 _SHORTEST_GIF_MS, _GIF_TICK_MS = 20, 10
-"""Viewers show GIF frames of less than 20 ms for longer."""
+"""If the duration of a GIF frame is below 20 ms, viewers show the frame for longer than that."""
 _MOST_PIXELS = 300_000_000
 
 

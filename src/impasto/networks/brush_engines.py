@@ -26,7 +26,7 @@ class Engines:
     Args:
         engine: torch, openvino, onnxruntime, or auto: on the CPU, the first picture is painted with PyTorch, which starts
             immediately, and later pictures with OpenVINO if it is installed.
-        device: the device of the networks; on any device other than the CPU, auto means torch.
+        device: the device of the networks; on any device other than the CPU, engine auto selects torch.
         precision: precision of the matrix products; ONNX Runtime always computes in fp32.
 
     Raises:

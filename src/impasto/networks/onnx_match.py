@@ -21,8 +21,8 @@ def matched(g: Graph, columns: str, keys: Keys, patches: Patches, tolerance: str
         g: the graph.
         columns: hypercolumns of the photo, (1, channels, height, width).
         keys: the positions of one style picture, all of which may be used.
-        patches: side and variety of patches.
-        tolerance: tolerance of patches, (height, width).
+        patches: settings of patches; only ``side`` and ``variety`` are used.
+        tolerance: the tolerance of :class:`impasto.features.neighbors.Patches` at each position, (height, width).
         coherence: see :meth:`impasto.features.neighbors.Keys.match`.
 
     Returns:

@@ -26,7 +26,7 @@ SEARCH_LAYERS = ("relu2_1", "relu3_1", "relu4_1")
 COHERENCE = 0.02
 """Bonus if the matches of neighboring positions are adjacent in the style; see :func:`impasto.features.neighbors.match`."""
 CELL_PX = 4
-"""Side of a position in pixels. Picture sides are padded to a multiple of twice this value."""
+"""Side, in pixels, of the square that one position covers. Picture sides are padded to a multiple of twice this value."""
 TILE, _HALO = 256, 16
 """Tile size and halo width of :func:`decoded`, in positions; the decoder's receptive field reaches 12 positions."""
 SIDES = {"relu1_1": 4, "relu2_1": 2, "relu3_1": 1}

@@ -155,8 +155,8 @@ class TiledObjective:
         """Add up the statistics of all tiles, and differentiate the losses with respect to them.
 
         Returns:
-            For each term, the derivative of the weighted loss with respect to its summary (None if the loss is the summary),
-            and the weighted losses by name.
+            For each term, the derivative of its weighted loss with respect to its statistics, or None if the loss itself is
+            a sum over the tiles; and, by name, the weighted losses of the terms that have statistics.
         """
         others = [term for term in terms if not term.form.is_linear]
         sums: dict[int, Tensor] = {}

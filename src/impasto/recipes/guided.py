@@ -24,7 +24,8 @@ from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import Image
 
 _FLOATS_PER_PX, _FIXED_BYTES = 170, 200 * 2**20
-"""Peak memory of guided synthesis: floats per pixel, and a fixed number of bytes. Both are fitted to measurements."""
+"""Predicted peak memory of guided synthesis: a number of floats per pixel, plus a constant number of bytes. Both are fitted to
+measurements."""
 _SMALLEST_PX = 32
 
 

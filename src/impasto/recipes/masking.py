@@ -129,7 +129,7 @@ class ReadMask:
         name: the name used in the record, without folders.
         sha256: hash of the file; for a computed mask, hash of its values as 8-bit integers.
         notes: messages about how the mask was converted and about unexpected values.
-        is_named: whether the mask was computed from its name.
+        is_named: whether the mask was given by a name, such as auto:sky, and then computed; False for a drawn mask.
     """
 
     mask: Mask

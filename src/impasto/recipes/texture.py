@@ -126,8 +126,8 @@ def _expanded(style: Picture, size: Size, options: TextureOptions, run: Run, rec
     height, width = example.shape[-2:]
     if height > size[0] or width > size[1] or (height, width) == size:
         raise OptionError(
-            f"--expand to {size[1]}x{size[0]} needs a smaller picture than {width}x{height}; give a larger --size or a "
-            "smaller --style-scale"
+            f"--expand to {size[1]}x{size[0]} would not enlarge the picture, which has {width}x{height} pixels; give a larger "
+            "--size or a smaller --style-scale"
         )
     canvas = canvas_size(size)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2

@@ -135,7 +135,7 @@ def _add_errors(app: FastAPI) -> None:
         if first["loc"][0] == "path":
             return _answer(404, "missing", f"there is no such {where[0]}", None)
         value = repr(first.get("input"))[:60]
-        return _answer(422, "option", f"{'.'.join(where)} is {value}; {_lower(first['msg'])}", where[0])
+        return _answer(422, "option", f"'{'.'.join(where)}' is {value}; {_lower(first['msg'])}", where[0])
 
     @app.exception_handler(LookupError)
     async def missing(request: Request, error: LookupError) -> JSONResponse:

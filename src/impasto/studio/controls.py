@@ -162,7 +162,7 @@ def checked_options(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     names = [each.name for each in dataclasses.fields(known.options) if each.name not in known.hidden]
     for name in given:
         if name not in names:
-            raise OptionError(f"{name!r} is not an option of {kind}{nearest_name(name, names)}")
+            raise OptionError(f"{name!r} is not an option of kind {kind!r}{nearest_name(name, names)}")
     _check_no_file("init", given, INITS)
     _check_no_file("encoder", given, ENCODERS)
     if known.options is PaintOptions:
@@ -185,7 +185,7 @@ def checked_run(given: Mapping[str, Any]) -> dict[str, Any]:
     names = [each.name for each in dataclasses.fields(Run)]
     for name in given:
         if name not in names:
-            raise OptionError(f"{name!r} is not an option of a run{nearest_name(name, names)}")
+            raise OptionError(f"{name!r} is not an option of 'run'{nearest_name(name, names)}")
     run = Run(**given)
     if run.threads > (os.cpu_count() or 1):
         raise OptionError(f"--threads is {run.threads}; it must be a number from 0 to {os.cpu_count() or 1}")

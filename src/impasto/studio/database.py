@@ -13,7 +13,8 @@ from impasto.studio.faults import fault, reason
 
 _LOG = logging.getLogger(__name__)
 _BUSY_SECONDS = 2.0
-"""How long a statement waits if another program has locked the database. It is short because requests wait for statements."""
+"""How long an SQL statement waits if another program has locked the database. It is short because a request waits for each of
+its statements."""
 
 _VERSION = 3
 _SCHEMA = """

@@ -33,7 +33,7 @@ class PaintedPhotos:
     Args:
         photos: training photos, each (3, height, width), uint8.
         teacher: the painter.
-        edge_px: side of the crops to draw.
+        edge_px: side of the crops that :meth:`draw` returns.
         least_part: smallest possible side of a painted crop, relative to the shorter side of the photo.
         seed: seed of the crops.
     """

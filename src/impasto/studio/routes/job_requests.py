@@ -63,12 +63,11 @@ def _maps(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     given = {name: value for name in ("map", "style_map") if (value := getattr(new, name)) is not None}
     if new.kind != "doodle":
         for name in given:
-            raise _refused(f"{name} needs kind doodle; kind is {new.kind}", name)
+            raise _wrong_kind(name, new.kind, "doodle")
         return {}
     if "map" not in given:
-        raise _refused("map is missing; give the id of an upload, a picture of flat colors", "map")
-    if len(new.styles) > 1:
-        raise _refused(f"styles has {len(new.styles)} styles; doodle takes one", "styles")
+        raise _refused("'map' is missing; give the id of an upload that is a picture of flat colors", "map")
+    _check_one_style(new.styles, new.kind)
     for name, upload in given.items():
         _find(lambda upload=upload: studio.gallery.upload(upload), name)
     return given
@@ -77,20 +76,20 @@ def _maps(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
 def _with_brush(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     """Check the brush to paint with and the photos to train with, and return them."""
     if new.photos and new.kind != "brush":
-        raise _refused(f"photos needs kind brush; kind is {new.kind}", "photos")
+        raise _wrong_kind("photos", new.kind, "brush")
     for photo in new.photos:
         _find(lambda photo=photo: studio.gallery.upload(photo), "photos")
     if new.brush is not None and new.kind not in _WITH_BRUSH:
-        raise _refused(f"brush needs kind {' or '.join(_WITH_BRUSH)}; kind is {new.kind}", "brush")
+        raise _wrong_kind("brush", new.kind, *_WITH_BRUSH)
     if new.kind not in _WITH_BRUSH or (new.kind == "video" and new.styles and new.brush is None):
         return {"photos": new.photos} if new.photos else {}
     if new.brush is None and new.kind == "video":
-        raise _refused("styles is empty; give the id of a style, or a brush", "styles")
+        raise _refused("'styles' and 'brush' are both empty; give the id of a style or of a brush", "styles")
     if new.brush is None:
-        raise _refused("brush is missing; give the id of a brush, see /api/v1/brushes", "brush")
+        raise _refused("'brush' is missing; give the id of a brush, see /api/v1/brushes", "brush")
     if new.styles:
-        raise _refused(f"styles cannot be used with {'a brush' if new.kind == 'video' else 'kind apply'}; a brush has its own "
-                       "style", "styles")  # fmt: skip
+        other = "'brush'" if new.kind == "video" else "kind 'apply'"
+        raise _refused(f"'styles' cannot be used with {other}; omit it, because a brush has its own style", "styles")
     _find(lambda: brush_file(studio.folder, new.brush or ""), "brush")
     return {"brush": new.brush}
 
@@ -100,20 +99,19 @@ def _with_clip(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     if new.kind != "video":
         if new.clip is not None or not new.sound:
             name = "sound" if new.clip is None else "clip"
-            raise _refused(f"{name} needs kind video; kind is {new.kind}", name)
+            raise _wrong_kind(name, new.kind, "video")
         return {}
     check_video()
     if new.content is not None:
-        raise _refused("content cannot be used with kind video; give the id of a clip as clip", "content")
+        raise _refused("'content' cannot be used with kind 'video'; put the id of a clip in 'clip'", "content")
     if new.clip is None:
-        raise _refused("clip is missing; give the id of a clip, see /api/v1/clips", "clip")
+        raise _refused("'clip' is missing; give the id of a clip, see /api/v1/clips", "clip")
     _find(lambda: studio.gallery.upload(new.clip or ""), "clip")
-    if len(new.styles) > 1:
-        raise _refused(f"styles has {len(new.styles)} styles; video takes one", "styles")
+    _check_one_style(new.styles, new.kind)
     method, fitting = new.options.get("method", "auto"), ("brush",) if new.brush else ("instant", "paint")
     if method not in ("auto", *fitting):
         needed = "a brush" if method == "brush" else "a style"
-        raise _refused(f"method is {method!r} and needs {needed}; give one, or use method 'auto'", "method")
+        raise _refused(f"'method' is {method!r} and needs {needed}; give one, or set 'method' to 'auto'", "method")
     return {"clip": new.clip, "sound": new.sound}
 
 
@@ -136,17 +134,16 @@ def result_bytes(studio: Studio, request: dict[str, Any]) -> int:
 def _check_training(new: shapes.NewJob, options: BrushTrainingOptions) -> None:
     if new.content is not None:
         raise _refused("'content' cannot be used with kind 'brush'; put the training photos in 'photos'", "content")
-    if len(new.styles) > 1:
-        raise _refused(f"styles has {len(new.styles)} styles; brush takes one", "styles")
+    _check_one_style(new.styles, new.kind)
     if options.minutes > _MOST_MINUTES:
         raise OptionError(f"--minutes is {options.minutes:g}; in the studio, it must be a number from 0 to {_MOST_MINUTES}")
 
 
 def _check_inputs(studio: Studio, found: dict[str, Any]) -> None:
     if found["content"] is None and found["kind"] not in _WITHOUT_PHOTO:
-        raise _refused("content is missing; give the id of an upload", "content")
+        raise _refused("'content' is missing; give the id of an upload", "content")
     if not found["styles"] and not found.get("brush"):
-        raise _refused("styles is empty; give the id of a style", "styles")
+        raise _refused("'styles' is empty; give the id of a style", "styles")
     if found["content"] is not None:
         _find(lambda: studio.gallery.upload(found["content"]), "content")
     for style in found["styles"]:
@@ -163,8 +160,10 @@ def _from_result(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     earlier = json.loads(row["request"])
     _check_photo(earlier, row["id"], "result")
     others = new.content not in (None, earlier["content"]) or new.styles not in ([], earlier["styles"])
-    if new.kind != "refine" or others:
-        raise _refused("result needs kind refine; omit content and styles, or give those of the result", "result")
+    if new.kind != "refine":
+        raise _wrong_kind("result", new.kind, "refine")
+    if others:
+        raise _refused("'content' and 'styles' must be those of 'result'; omit both", "result")
     names = ("content", "styles", "masks", "protect")
     return {name: earlier[name] for name in names if name in earlier} | {"result": new.result}
 
@@ -172,9 +171,9 @@ def _from_result(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
 def _of_results(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     """Return the photo and the styles to compare results with. Styles in the request replace the styles of the results."""
     if new.kind != "report":
-        raise _refused(f"results needs kind report; kind is {new.kind}", "results")
+        raise _wrong_kind("results", new.kind, "report")
     if not new.results:
-        raise _refused("results is empty; give the ids of the results to measure", "results")
+        raise _refused("'results' is empty; give the ids of the results to measure", "results")
     asked = [json.loads(_result(studio, each, "results")["request"]) for each in new.results]
     for identity, each in zip(new.results, asked, strict=True):
         _check_photo(each, identity, "results")
@@ -182,7 +181,7 @@ def _of_results(studio: Studio, new: shapes.NewJob) -> dict[str, Any]:
     if len(contents) > 1:
         raise _refused("these results were painted from different photos; measure those of one photo at a time", "results")
     if new.content not in (None, *contents):
-        raise _refused("content is not the photo that these results were painted from; omit it", "content")
+        raise _refused("'content' is not the photo that these results were painted from; omit it", "content")
     styles = [list(new.styles)] if new.styles else [each["styles"] for each in asked]
     if any(each != styles[0] for each in styles):
         raise _refused("these results were painted in different styles; measure those of one style at a time", "results")
@@ -203,21 +202,33 @@ def _result(studio: Studio, identity: str, field: str) -> Row:
 def _check_masks(studio: Studio, kind: str, styles: Sequence[str], masks: dict[str, Any]) -> None:
     for name, given in masks.items():
         if kind in _WITHOUT_MASKS:
-            raise _refused(f"{name} cannot be used with kind {kind}; omit it", name)
+            raise _refused(f"{name!r} cannot be used with kind {kind!r}; omit it", name)
         for mask in given:
             if IDENTITY.fullmatch(mask):
                 _find(lambda mask=mask: studio.gallery.upload(mask), name)
-    if len(masks.get("masks", styles)) != len(styles):
-        raise _refused(f"masks has {len(masks['masks'])} pictures for {len(styles)} styles; give one for each style", "masks")
+    count = len(masks.get("masks", styles))
+    if count != len(styles):
+        raise _refused(f"'masks' has {count} entries, but 'styles' has {len(styles)}; give one mask for each style", "masks")
 
 
 def _check_trials(styles: Sequence[str], options: TuneOptions) -> None:
-    if len(styles) > 1:
-        raise _refused(f"styles has {len(styles)} styles; tune takes one", "styles")
+    _check_one_style(styles, "tune")
     names = ("strengths", "strokes" if options.recipe == "instant" else "style_scales")
     across, down = (len(getattr(options, name)) for name in names)
     if not options.wanted_style and across * down > _MOST_TRIALS:
-        raise OptionError(f"--{names[0]} and {names[1]} make {across * down} trials; at most {_MOST_TRIALS} are allowed")
+        raise OptionError(
+            f"--{names[0]} and --{names[1].replace('_', '-')} make {across * down} trials; at most {_MOST_TRIALS} are allowed"
+        )
+
+
+def _check_one_style(styles: Sequence[str], kind: str) -> None:
+    if len(styles) > 1:
+        raise _refused(f"'styles' has {len(styles)} entries; give only one if 'kind' is {kind!r}", "styles")
+
+
+def _wrong_kind(field: str, kind: str, *allowed: str) -> RefusedError:
+    kinds = " or ".join(map(repr, allowed))
+    return _refused(f"{field!r} is only allowed if 'kind' is {kinds}, but 'kind' is {kind!r}; omit {field!r}", field)
 
 
 def _refused(sentence: str, field: str) -> RefusedError:

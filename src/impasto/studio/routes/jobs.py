@@ -76,7 +76,8 @@ async def finish(studio: Here, job: shapes.JobId) -> Response:
     row = studio.jobs.get(job)
     if row["kind"] not in _FINISHED_EARLY:
         raise StateError(
-            f"job {job} is {row['kind']} and cannot be finished early; only paint, refine, tune and brush jobs can"
+            f"job {job} has kind {row['kind']!r} and cannot be finished early; only jobs of kind 'paint', 'refine', 'tune' or "
+            "'brush' can"
         )
     return _stopped(studio, job, "finish")
 
@@ -101,7 +102,7 @@ async def continue_(studio: Here, job: shapes.JobId, how: shapes.Continuation) -
 def _more(studio: Studio, row: dict[str, Any], steps: int | None) -> Response:
     if row["kind"] != "paint":
         raise StateError(
-            f"job {row['id']} is {row['kind']} and cannot be continued; submit a refine job for its result instead"
+            f"job {row['id']} has kind {row['kind']!r} and cannot be continued; submit a job of kind 'refine' for its result"
         )
     if row["result"] is None:
         raise StateError(f"the result of job {row['id']} was deleted, so the job cannot be continued; retry it")

@@ -160,7 +160,7 @@ async def delete(studio: Here, result: shapes.ResultId) -> Response:
 def _several(studio: Studio, ids: str) -> list[Row]:
     wanted = list(dict.fromkeys(ids.split(",")))
     if len(wanted) > _MOST_AT_ONCE:
-        raise RefusedError(422, "option", f"ids has {len(wanted)} results; at most {_MOST_AT_ONCE} are allowed", "ids")
+        raise RefusedError(422, "option", f"'ids' has {len(wanted)} results; at most {_MOST_AT_ONCE} are allowed", "ids")
     return [studio.gallery.result(each) for each in wanted]
 
 
