@@ -71,7 +71,7 @@ def test_instant_says_what_it_does_and_paints_as_in_memory(capsys: Capture, monk
     assert main([*words, "disk.tif", "--json", "--record", "disk.json", *LIMITED]) == 0
     out, err = capsys.readouterr()
     assert "painting in memory needs 921" in err
-    assert "GiB, and --max-memory allows 100 GiB; painting 96x96 pixels from disk, with " in err
+    assert "GiB, but --max-memory allows 100 GiB; painting 96x96 pixels from disk, with " in err
     assert "in 'disk.tif.impasto-parts'" in err
     record = json.loads(out)
     assert record.pop("output") == "disk.tif"

@@ -102,7 +102,7 @@ def test_a_result_of_another_aspect_ratio_is_refused(content: Picture, style: Pi
         reports_of(content, (style,), [images.read(content.image[..., :60, :])])
     with pytest.raises(ShapeError, match="at least 32"):
         reports_of(content, (style,), [images.read(content.image[..., :20, :20])])
-    with pytest.raises(ShapeError, match="reference of its size"):
+    with pytest.raises(ShapeError, match="reference for the size of the result"):
         report_on(images.read(content.image[..., :64, :64]), reference(content, (style,), content.size))
     with pytest.raises(OptionError, match="no style"):
         reports_of(content, (), [content])

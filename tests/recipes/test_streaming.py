@@ -257,7 +257,7 @@ def test_a_photo_is_painted_from_disk_if_memory_does_not_suffice(monkeypatch: py
     assert reason_to_stream("a", photo, 10**6, 10**6, limited) == ""
     needed = reason_to_stream("a", photo, 2**40, 10**6, limited)
     assert needed.startswith("painting in memory needs 102")
-    assert needed.endswith("GiB, and --max-memory allows 100 GiB")
+    assert needed.endswith("GiB, but --max-memory allows 100 GiB")
     assert reason_to_stream("a", reading(100, 100, 2**40), 10**6, 10**6, limited) == needed
     assert "more than the 300" in reason_to_stream("a", reading(MAX_PIXELS, 2), 0, 2**40, limited)
     monkeypatch.setattr("impasto.recipes.checks.available_memory", lambda _: 2**30)
@@ -265,7 +265,7 @@ def test_a_photo_is_painted_from_disk_if_memory_does_not_suffice(monkeypatch: py
 
 
 def test_a_photo_is_painted_in_memory_if_painting_from_disk_takes_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ResourceError, match=r"^painting 'a' needs 102.* GiB, and --max-memory allows 100 GiB; increase"):
+    with pytest.raises(ResourceError, match=r"^painting 'a' needs 102.* GiB, but --max-memory allows 100 GiB; increase"):
         reason_to_stream("a", reading(100, 100), 2**40, 2**41, Run(max_memory=100))
     monkeypatch.setattr("impasto.recipes.checks.available_memory", lambda _: 2**30)
     assert reason_to_stream("a", reading(100, 100), 2**40, 2**41, Run()) == ""
@@ -297,10 +297,12 @@ def test_too_little_memory_and_disk_are_one_sentence(photo: Path, monkeypatch: p
     job = planned(photo, (COFFEE,), InstantOptions(size=0))
     parts = Parts(job)
     streaming.check_room(job, parts, 2**20, Run(max_memory=100))
-    with pytest.raises(ResourceError, match=r"needs about 200\.0 GiB of memory and --max-memory allows 100 GiB; increase"):
+    with pytest.raises(ResourceError, match=r"needs about 200\.0 GiB of memory, but --max-memory allows 100 GiB; increase"):
         streaming.check_room(job, parts, 200 * 2**30, Run(max_memory=100))
     large = replace(job, size=(100_000, 10_000_000))
-    with pytest.raises(ResourceError, match=r"GiB in '.*' and .* GiB are free; free some space, or choose another folder"):
+    with pytest.raises(
+        ResourceError, match=r"GiB in '.*', but only .* GiB are free; free some space, or choose another folder"
+    ):
         streaming.check_room(large, parts, 2**20, Run(max_memory=100))
 
 

@@ -168,7 +168,7 @@ def test_a_clip_that_does_not_fit_on_the_disk_is_refused_before_it_is_written(
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     answer = client.post(f"{API}/clips", content=b"x" * 1_000_000)
     assert answer.status_code == 507
-    assert "the clip has 1 MB, and 0 MB are free on the disk of the studio" in answer.json()["error"]["message"]
+    assert "the clip has 1 MB, but only 0 MB are free on the studio's disk" in answer.json()["error"]["message"]
 
 
 @pytest.mark.slow
@@ -461,7 +461,7 @@ def test_errors_name_the_clip_and_not_a_file_of_the_studio(
 ) -> None:
     order = order_for(studio, client)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(ClipError, match=r"and 0 MiB are free; free some space or choose a smaller --size$"):
+    with pytest.raises(ClipError, match=r"but only 0 MiB are free; free some space or choose a smaller --size$"):
         video_jobs.painted([], order, Line())  # type: ignore[arg-type]
     studio.folder.upload(Path(order["clip"]["path"]).name).write_bytes(b"nothing")
     with pytest.raises(ClipError, match=r"^'holiday\.mp4' is not a video"):

@@ -558,7 +558,7 @@ def test_a_disk_that_is_too_small_is_reported_before_painting(
     render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(painting.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
-    with pytest.raises(ClipError, match=r"segments need about 50 MiB, and 0 MiB are free in"):
+    with pytest.raises(ClipError, match=r"segments need about 50 MiB, but only 0 MiB are free in"):
         VideoRun(open_clip(render()), Flickering(), tmp_path / "out.mp4", VideoOptions())
     assert not folder_of(tmp_path / "out.mp4").exists()
 

@@ -168,7 +168,7 @@ class MemoryLimit:
             return MemoryLimit(most, most, used, f"--max-memory allows {run.max_memory:g} GiB")
         free = available_memory(device)
         most = math.inf if free is None else float(free)
-        return MemoryLimit(_SHARE_OF_FREE * most, most, used, f"{amount(most)} are free")
+        return MemoryLimit(_SHARE_OF_FREE * most, most, used, f"only {amount(most)} are free")
 
 
 def reason_for_whole(options: PaintOptions, *, is_masked: bool = False) -> str:
@@ -268,4 +268,4 @@ def _check(predicted: Callable[[Size], float], size: Size, limit: MemoryLimit, o
     advice = f"--size {fits} would fit" if fits >= SMALLEST_SIDE else f"no size would fit: {others}"
     total = needed if is_free else limit.used + needed
     whole = f" ({reason} paints without tiles; the default settings use tiles)" if reason else ""
-    raise ResourceError(f"--size {options.size} needs about {amount(total)} and {limit.source}; {advice}{whole}")
+    raise ResourceError(f"--size {options.size} needs about {amount(total)} of memory, but {limit.source}; {advice}{whole}")

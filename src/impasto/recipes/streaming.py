@@ -334,10 +334,10 @@ def reason_to_stream(name: str, photo: ReadingPlan, painted_bytes: int, from_dis
     if needed <= limit.used + limit.most:
         return ""
     if from_disk_bytes < needed:
-        return f"painting in memory needs {_rounded_up(needed)}, and {limit.source}"
+        return f"painting in memory needs {_rounded_up(needed)}, but {limit.source}"
     if run.max_memory:
         raise ResourceError(
-            f"painting '{name}' needs {_rounded_up(needed)}, and {limit.source}; increase --max-memory, or use a smaller --size"
+            f"painting '{name}' needs {_rounded_up(needed)}, but {limit.source}; increase --max-memory, or use a smaller --size"
         )
     return ""  # the checks of painting in memory name a size that fits
 
@@ -361,13 +361,13 @@ def check_room(job: Job, parts: Parts, needed_bytes: int, run: Run) -> None:
     limit = MemoryLimit.of(run, torch.device("cpu"))
     if needed_bytes > limit.used + limit.most:
         raise ResourceError(
-            f"painting '{job.photo.name}' from disk needs about {_rounded_up(needed_bytes)} of memory and {limit.source}; "
+            f"painting '{job.photo.name}' from disk needs about {_rounded_up(needed_bytes)} of memory, but {limit.source}; "
             "increase --max-memory, or close other programs"
         )
     free, wanted = shutil.disk_usage(parts.folder).free, job.disk_bytes - parts.used_bytes
     if wanted > free:
         raise ResourceError(
-            f"painting '{job.photo.name}' from disk needs {_rounded_up(wanted)} in '{parts.folder.parent}' and "
+            f"painting '{job.photo.name}' from disk needs {_rounded_up(wanted)} in '{parts.folder.parent}', but only "
             f"{amount(free)} are free; free some space, or choose another folder for --output"
         )
 

@@ -171,7 +171,7 @@ class Gallery:
         free = shutil.disk_usage(self.folder.root).free
         if wanted > free:
             raise DiskFullError(
-                f"{what}, and {free / 1e6:,.0f} MB are free on the disk of the studio; free some space or use a shorter clip"
+                f"{what}, but only {free / 1e6:,.0f} MB are free on the studio's disk; free some space or use a shorter clip"
             )
 
     def clean_up(self) -> int:

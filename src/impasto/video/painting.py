@@ -259,7 +259,7 @@ class VideoRun:
         free = shutil.disk_usage(self.output.parent).free + kept
         if wanted > free:
             raise ClipError(
-                f"the result and its segments need about {amount(wanted)}, and {amount(free)} are free in "
+                f"the result and its segments need about {amount(wanted)}, but only {amount(free)} are free in "
                 f"'{self.output.parent}'; free some space, choose another folder, or use --size"
             )
 

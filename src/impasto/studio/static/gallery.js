@@ -1,7 +1,7 @@
 // The gallery: list, selection, downloads, contact sheets, comparison.
 
 import { download, get, remove } from './api.js';
-import { $, h, icon, lazyImage, newId, openDialog, say, set } from './dom.js';
+import { $, h, icon, lazyImage, newId, once, openDialog, say, set } from './dom.js';
 import { isPainting } from './figures.js';
 import * as jobs from './jobs.js';
 import { clearError, notice, registerPlace, showError, showWhere, speak } from './notices.js';
@@ -41,7 +41,7 @@ export function setUpGallery() {
   $('#choose-none').addEventListener('click', () => chooseAll(false));
   $('#choose-all').addEventListener('click', () => chooseAll(true));
   $('#chosen-save').addEventListener('click', () => offer([...chosen]));
-  $('#chosen-sheet').addEventListener('click', sheet);
+  $('#chosen-sheet').addEventListener('click', () => once($('#chosen-sheet'), sheet));
   $('#chosen-compare').addEventListener('click', compare);
   const pressed = $('#chosen-measure');
   pressed.addEventListener('click', () => measure(inOrder(), { pressed, place: $('#gallery-error') }));
@@ -150,13 +150,11 @@ function toolbar() {
 
 async function sheet() {
   clearError($('#gallery-error'));
-  set($('#chosen-sheet'), 'aria-busy', 'true');
   try {
     await download(`/results/sheet?ids=${[...chosen].slice(0, 100).join()}`);
   } catch (error) {
     showWhere(error, 'gallery');
   }
-  set($('#chosen-sheet'), 'aria-busy', null);
 }
 
 /** The selected results, oldest first. */

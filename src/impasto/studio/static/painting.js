@@ -1,7 +1,7 @@
 // The current painting: start, watch, stop, continue.
 
 import { order, post, resultImage } from './api.js';
-import { $, button, say, set, tell } from './dom.js';
+import { $, button, once, say, tell } from './dom.js';
 import { isSheet } from './figures.js';
 import * as jobs from './jobs.js';
 import { masksAreThere } from './mask.js';
@@ -11,14 +11,13 @@ import { duration, onLanguage, t } from './texts.js';
 import * as workspace from './workspace.js';
 
 let spoken = '';
-let isAsking = false;
 let going = ''; // id of the last job seen running
 /** A stop request for a running job, until it takes effect. */
 const asked = new Map();
 
 export function setUpPainting() {
   registerPlace('paint', { place: $('#paint-error'), control: $('#paint') });
-  $('#paint').addEventListener('click', begin);
+  $('#paint').addEventListener('click', () => once($('#paint'), begin));
   jobs.on('job', (job) => job.id === state.painting && show(job));
   jobs.on('gone', ({ id }) => id === state.painting && putAway());
   on('photo', () => !state.painting && hide());
@@ -34,9 +33,6 @@ async function begin() {
     $('#choose-photo').focus();
     return;
   }
-  if (isAsking) return;
-  isAsking = true;
-  set($('#paint'), 'aria-busy', 'true');
   try {
     if (await masksAreThere()) {
       watch(await order(request(state.method)));
@@ -44,9 +40,6 @@ async function begin() {
     }
   } catch (error) {
     showWhere(error, 'paint', state.method);
-  } finally {
-    isAsking = false;
-    set($('#paint'), 'aria-busy', null);
   }
 }
 

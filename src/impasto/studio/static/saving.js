@@ -1,7 +1,7 @@
 // Saving the current picture to the gallery, and downloading pictures.
 
 import { download, order, resultImage } from './api.js';
-import { $, h, openDialog, say, set } from './dom.js';
+import { $, h, once, openDialog, say, set } from './dom.js';
 import * as jobs from './jobs.js';
 import { clearError, clearWhere, notice, registerPlace, showError, showErrorText, showWhere, speak } from './notices.js';
 import { on, request, state } from './state.js';
@@ -16,7 +16,7 @@ let ids = null;
 
 export function setUpSaving() {
   registerPlace('keep', { place: $('#paint-error'), control: $('#keep') });
-  $('#keep').addEventListener('click', keep);
+  $('#keep').addEventListener('click', () => once($('#keep'), keep));
   $('#download').addEventListener('click', () => offer(null));
   $('#form').append(...FORMS.map(formChoice));
   $('#fetch').addEventListener('click', fetchIt);
@@ -45,15 +45,12 @@ function showWhat() {
 
 async function keep() {
   clearWhere('keep');
-  set($('#keep'), 'aria-busy', 'true');
   try {
     await result();
     notice('save.kept');
     speak(t('save.kept'), { now: true });
   } catch (error) {
     showWhere(error, 'keep');
-  } finally {
-    set($('#keep'), 'aria-busy', null);
   }
 }
 

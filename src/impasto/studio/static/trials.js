@@ -2,7 +2,7 @@
 
 import { order } from './api.js';
 import { Controls } from './controls.js';
-import { $, openDialog, say, set } from './dom.js';
+import { $, once, openDialog, say, set } from './dom.js';
 import * as jobs from './jobs.js';
 import { clearAll, clearError, notice, registerPlace, showError, showErrorText, showWhere } from './notices.js';
 import { words } from './painting.js';
@@ -84,17 +84,14 @@ function show(job) {
 }
 
 /** Measure results, and show their metrics. */
-export async function measure(ids, { pressed, place }) {
-  clearError(place);
-  set(pressed, 'aria-busy', 'true');
-  set(pressed, 'disabled', true);
-  try {
-    const job = await jobs.ended(await order({ kind: 'report', results: ids, priority: 3 }));
-    if (job.state === 'failed') throw job.error;
-    if (job.state === 'done') await showResult(job.result);
-  } catch (error) {
-    showError(place, error);
-  }
-  set(pressed, 'aria-busy', null);
-  set(pressed, 'disabled', null);
-}
+export const measure = (ids, { pressed, place }) =>
+  once(pressed, async () => {
+    clearError(place);
+    try {
+      const job = await jobs.ended(await order({ kind: 'report', results: ids, priority: 3 }));
+      if (job.state === 'failed') throw job.error;
+      if (job.state === 'done') await showResult(job.result);
+    } catch (error) {
+      showError(place, error);
+    }
+  });

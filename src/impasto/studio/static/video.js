@@ -242,7 +242,7 @@ function drop() {
   };
   const gone = () => remove(`/clips/${dropped.id}`, { keepalive: true }).then(() => shown?.remove(), (problem) => {
     if (shown) shown.hidden = false;
-    if (!clip) show(dropped); // no other clip yet
+    if (!clip) show(dropped);
     showError(clipError, problem);
   });
   notice('video.removed', { with: { name: dropped.name }, undo: back, after: gone });
