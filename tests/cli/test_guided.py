@@ -361,7 +361,7 @@ def test_paint_refuses_to_repeat_a_picture_of_another_command(capsys: Capture, w
         (("doodle", "style.jpg", "--map", "gone.png"), "gone.png"),
         (("doodle", "gone.jpg", "--map", "map.png"), "gone.jpg"),
         (("doodle", "no-such-style", "--map", "map.png"), "no-such-style"),
-        ((*DOODLE[:4], "--map", "blue-map.png"), "which is not in style map 'style-map.png'; use one of its colors"),
+        ((*DOODLE[:4], "--map", "blue-map.png"), "but style map 'style-map.png' does not have it; use one of these colors"),
         (("doodle", "style.jpg", "--style-map", "one-color.png", "--map", "one-color.png"), "only one color"),
         (("doodle", "style.jpg", "--style-map", "b.png", "--map", "b.png"), "more than 16 colors"),
         ((*DOODLE[:6], "--size", "8"), "--size is 8"),

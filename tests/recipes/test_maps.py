@@ -76,7 +76,8 @@ def test_maps_without_flat_areas_or_with_one_color_are_refused(maps: list[Pictur
 def test_a_color_missing_from_the_style_map_is_named() -> None:
     labels = labels_of([drawing(RED, BLUE), drawing(RED, YELLOW)])
     with pytest.raises(
-        OptionError, match=r"% of b has the color #f0dc28 \(yellow\), which is not in a; use one of its colors: .*\(red\)"
+        OptionError,
+        match=r"b has the color #f0dc28 \(yellow\) on .* % of its area, but a does not have it; use one of these colors: .*\(red\)",
     ):
         check_labels(labels, ["a", "b"])
 

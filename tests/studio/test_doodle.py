@@ -230,7 +230,7 @@ def noise() -> bytes:
     ("target", "style_map", "options", "field", "words"),
     [
         (noise(), halves(), {}, "labels", "have more than 16 colors"),
-        (halves((0, 0, 0), (0, 200, 0)), halves(), {}, "map", "which is not in style map"),
+        (halves((0, 0, 0), (0, 200, 0)), halves(), {}, "map", "but style map"),
         (halves((9, 9, 9), (9, 9, 9)), halves((9, 9, 9), (9, 9, 9)), {}, None, "have only one color"),
         (halves(size=(8, 400)), halves(), {"size": 64}, "size", "give a larger"),
     ],
