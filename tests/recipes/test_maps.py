@@ -77,7 +77,7 @@ def test_a_color_missing_from_the_style_map_is_named() -> None:
     labels = labels_of([drawing(RED, BLUE), drawing(RED, YELLOW)])
     with pytest.raises(
         OptionError,
-        match=r"b has the color #f0dc28 \(yellow\) on .* % of its area, but a does not have it; use one of these colors: .*\(red\)",
+        match=r"b has the color #f0dc28 \(yellow\) on .* % of its area, but a does not have it; use one of these .*\(red\)",
     ):
         check_labels(labels, ["a", "b"])
 

@@ -27,8 +27,8 @@ PYTHON_ADVICE = ", or in Python increase max_pixels of impasto.read"
 BYTES_OF_A_PIXEL = 26
 """Peak memory of reading, in bytes per pixel. On 24-megapixel pictures, it was 21 (gray TIFF) to 26 (PNG, rotated JPEG)."""
 BYTES_OF_A_REDUCED_PIXEL = 11
-"""Peak memory, in bytes per pixel, if the size is reduced before conversion to float. On a progressive JPEG of 24 megapixels, it was
-10.5: 4 in Pillow, and the rest in libjpeg."""
+"""Peak memory, in bytes per pixel, if the size is reduced before conversion to float: 10.5 on a progressive JPEG of 24
+megapixels, 4 of them in Pillow and the rest in libjpeg."""
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
 _WARNINGS = threading.Lock()  # catching warnings changes global state, so only one thread at a time may do it
 

@@ -101,7 +101,8 @@ def check_labels(labels: Labels, names: Sequence[str]) -> list[str]:
             known = ", ".join(labels.name(each) for each, used in enumerate(of_styles) if used > _LEAST / 4)
             raise OptionError(
                 f"{names[-1]} has the color {labels.name(label)} on {100 * share:.0f} % of its area, but "
-                f"{' and '.join(names[:-1])} {'does' if len(names) == 2 else 'do'} not have it; use one of these colors: {known}"
+                f"{' and '.join(names[:-1])} {'does' if len(names) == 2 else 'do'} not have it; use one of these "
+                f"colors: {known}"
             )
     unused = [labels.name(each) for each, share in enumerate(of_styles) if share > _LEAST and target[each] <= _LEAST / 4]
     return [f"these colors are not in {names[-1]} and are not used: {', '.join(unused)}"] if unused else []
