@@ -44,15 +44,34 @@ def to_planes(image: Image, canvas: Canvas) -> list[Tensor]:
 
 
 def to_planes_sparingly(image: Image, canvas: Canvas) -> list[Tensor]:
-    """Compute :func:`to_planes` with less memory: luma and colors one after the other."""
+    """Compute :func:`to_planes` with less memory: one plane after the other."""
     if not canvas.startswith("soft"):
         return to_planes(image, canvas)
     height, width = image.shape[-2:]
     half = ((height + 1) // 2, (width + 1) // 2)
-    color = mix(image, LUMA_AND_CHROMA[1:])
-    color = F.interpolate(color, size=half, mode="bilinear", antialias=True, align_corners=False)
-    luma = mix(image, LUMA_AND_CHROMA[:1])
-    return [*to_laplacian(luma), *to_laplacian(color, _LEVELS - 1)] if canvas == "soft-laplacian" else [luma, color]
+    colors = [
+        F.interpolate(mix(image, row), size=half, mode="bilinear", antialias=True, align_corners=False)
+        for row in LUMA_AND_CHROMA[1:].split(1)
+    ]
+    color = torch.cat(colors, dim=1)
+    del colors
+    if canvas == "soft-chroma":
+        return [mix(image, LUMA_AND_CHROMA[:1]), color]
+    of_color = _in_place(color, _LEVELS - 1)
+    return [*_in_place(mix(image, LUMA_AND_CHROMA[:1]), _LEVELS), *of_color]
+
+
+def _in_place(image: Image, levels: int) -> list[Tensor]:
+    """Compute :func:`to_laplacian`, but turn the picture itself into the finest plane, strip by strip."""
+    height, width = image.shape[-2:]
+    half = ((height + 1) // 2, (width + 1) // 2)
+    small = F.interpolate(image, size=half, mode="bilinear", antialias=True, align_corners=False)
+    for top in range(0, height, _STRIP_ROWS):
+        rows = Side(half[0], height, top, min(top + _STRIP_ROWS, height))
+        first, last = sources(*rows)
+        columns = Side(half[1], width, 0, width)
+        image[..., top : top + _STRIP_ROWS, :] -= bilinear_part(small[..., first:last, :], (rows, columns))
+    return [image, *to_laplacian(small, levels - 1)]
 
 
 def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
