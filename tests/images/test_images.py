@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from impasto import images
 from impasto.errors import ImageFileError, OptionError, ResourceError, ShapeError
-from impasto.images import icc, png16, xmp
+from impasto.images import colors, icc, png16, xmp
 from impasto.images.colors import srgb_profile
 from impasto.images.picture import levels
 from impasto.images.reading import reading_plan
@@ -300,6 +300,20 @@ def test_display_p3_is_converted_to_srgb(p3: tuple[float, float, float], srgb: t
         picture = images.read(data)
         assert picture.image[0, :, 4, 4].tolist() == pytest.approx(srgb, abs=near)
         assert "converted from Display P3 to sRGB" in picture.notes
+
+
+def test_colors_of_a_deep_picture_are_converted_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    converted, to_srgb = [], icc.to_srgb
+    monkeypatch.setattr(colors, "_ROWS", 16)
+    monkeypatch.setattr(icc, "to_srgb", lambda values, profile: converted.append(len(values)) or to_srgb(values, profile))
+    values = np.random.default_rng(0).random((40, 8, 3), np.float32)
+    wide = matrix_profile(P3_TO_XYZ, SRGB_CURVE, "a wide one")
+    found = colors.deep_color(values, wide, [])
+    assert converted == [1, 16, 16, 8]
+    assert np.array_equal(found, to_srgb(values, wide))
+    converted.clear()
+    assert np.array_equal(colors.deep_color(values, srgb_profile(), []), values)
+    assert converted == [1]
 
 
 @pytest.mark.slow

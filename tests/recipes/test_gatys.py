@@ -710,3 +710,19 @@ def test_the_predicted_time_grows_with_the_steps_and_respects_the_time_limit(
     )
     assert many == pytest.approx(10 * few)
     assert limited == 3.0
+
+
+def test_the_time_of_a_resumed_painting_is_predicted_at_a_small_size(
+    content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first size of a resumed painting may be so large that it does not fit into memory as a whole."""
+    encode, sides = gatys.set_up(content, [style], options, EXACT).arithmetic.encode, []
+    context = gatys.set_up(content, [style], options, EXACT)
+
+    def tracked(encoder: Any, picture: torch.Tensor, layers: Any) -> Any:
+        sides.append(max(picture.shape[-2:]))
+        return encode(encoder, picture, layers)
+
+    monkeypatch.setattr(type(context.arithmetic), "encode", lambda self, *given: tracked(*given))
+    gatys.predicted_seconds(replace(context, start=torch.rand(1, 3, 900, 700), sizes=(((900, 700), 1),)))
+    assert set(sides) == {512}

@@ -210,7 +210,6 @@ def checkpoint(output: Path, record_file: Path | None) -> tuple[Record, Checkpoi
     """
     if os.path.isfile(checkpoint := checkpoint_of(output)):  # a checkpoint exists only if nothing newer was saved
         output = checkpoint
-    picture = images.read(output)
     has_own = images.read_record(output) is not None
     record = record_in(output if has_own or record_file is None else record_file)
     if not _has_position(record):
@@ -220,7 +219,7 @@ def checkpoint(output: Path, record_file: Path | None) -> tuple[Record, Checkpoi
     steps = record["steps"]
     if steps["finished"]:
         raise OptionError(f"'{output}' is finished, so it cannot be resumed; omit --resume to start again")
-    return record, Checkpoint(picture.image, int(steps["scale"]), int(steps["here"]))
+    return record, Checkpoint(output, int(steps["scale"]), int(steps["here"]))
 
 
 def _has_position(record: Record) -> bool:

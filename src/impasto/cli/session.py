@@ -146,7 +146,6 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
         keep_freed_memory(except_largest=context.tile_count > 1)
         if request.checkpoint:
             context = gatys.resumed(context, request.checkpoint)
-            request = replace(request, checkpoint=request.checkpoint.without_picture())
         for difference in encoder_differences(request.record or {}, context.encoder.sha256):
             console.print(f"{difference}; the result will differ")
         console.print(announcement(request, context))

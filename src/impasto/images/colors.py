@@ -22,6 +22,9 @@ from impasto.images.ranges import scaled
 from impasto.images.tagged import space_of
 from impasto.images.tiffs import SENSOR_COLORS
 
+_ROWS = 256
+"""Colors are converted in strips of this height, because a conversion needs several copies of its values."""
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -245,11 +248,13 @@ def deep_color(values: Array, profile: bytes | None, notes: list[str]) -> Array:
     if not profile:
         return rgb
     fitting = rgb if profile[16:20] == b"RGB " else values
-    exact = icc.to_srgb(fitting, profile)
-    if exact is not None:
+    if icc.to_srgb(fitting[:1, :1], profile) is not None:
         if _is_srgb(profile):
             return rgb
         notes.append(f"converted from {_profile_name(profile)} to sRGB")
+        exact = np.empty(rgb.shape, np.float32)
+        for top in range(0, len(exact), _ROWS):
+            exact[top : top + _ROWS] = icc.to_srgb(fitting[top : top + _ROWS], profile)
         return exact
     eight = np.rint(fitting * 255).astype(np.uint8)
     before = len(notes)

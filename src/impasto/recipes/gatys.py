@@ -239,12 +239,14 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
         raise OptionError("this painting is finished, so it cannot be resumed; paint from the start")
     height, width = context.sizes[checkpoint.scale][0]
     margin = round(context.margin / max(context.content.shape[-2:]) * max(height, width))
-    start = with_margin(resize(checkpoint.picture, (height - 2 * margin, width - 2 * margin)), margin)
+    start = resize(checkpoint.loaded(), (height - 2 * margin, width - 2 * margin))
+    start = with_margin(start, margin) if margin else start
     scale = len(context.sizes) - len(left)
     return replace(context, start=start.to(context.start), sizes=left, first_scale=scale, is_resumed=True)
 
 
-_TRIAL_PX = 128
+_TRIAL_PX, _LARGEST_TRIAL_PX = 128, 512
+"""Limits of the longer side of the trial picture. The first size of a resumed painting may be very large."""
 _WORK_OF_TWO_PASSES = 4 / 3
 """A backward pass is about twice the work of a forward pass."""
 _TRIALS = 4
@@ -267,7 +269,7 @@ def _halo_work(context: PaintingContext, size: Size, layers: Iterable[str]) -> f
 def predicted_seconds(context: PaintingContext) -> float:
     """Predict the painting time from a trial at a small size; the cost of a step depends on its pixels and layers."""
     size = (context.start.shape[-2], context.start.shape[-1])
-    tried = resize(context.start, fitted_size(size, max(_TRIAL_PX, *size)))
+    tried = resize(context.start, fitted_size(size, min(_LARGEST_TRIAL_PX, max(_TRIAL_PX, *size))))
     layers = frozenset(compared_layers(context.options, _TRIAL_PX))
     trials = []
     for _ in range(_TRIALS):

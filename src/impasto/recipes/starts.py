@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -46,18 +47,23 @@ class Checkpoint:
     """The state of an interrupted painting.
 
     Attributes:
-        picture: the last picture, (1, 3, height, width), without margin.
+        picture: the last picture, (1, 3, height, width), without margin; or its file, which :meth:`loaded` reads. With a file,
+            the picture does not take memory while the painting is planned.
         scale: index of the current size, from 0.
         done: number of steps completed at that size.
     """
 
-    picture: Image
+    picture: Image | Path
     scale: int
     done: int
 
-    def without_picture(self) -> "Checkpoint":
-        """Return the checkpoint without its picture, so that the picture need not stay in memory."""
-        return Checkpoint(self.picture[..., :0, :0].clone(), self.scale, self.done)
+    def loaded(self) -> Image:
+        """Return the last picture.
+
+        Raises:
+            ImageFileError: the file cannot be read.
+        """
+        return images.read(self.picture).image if isinstance(self.picture, Path) else self.picture
 
 
 def remaining(sizes: Sequence[tuple[Size, int]], checkpoint: Checkpoint) -> tuple[tuple[Size, int], ...]:
