@@ -68,8 +68,8 @@ position stands for more pixels than that, the weight of the loss is reduced.
 """
 _ENLARGED = 1.6
 """If a style is enlarged by more than this factor, the learning rate is reduced."""
-_MEASURED_ROWS, _MIXED_ROWS = 1024, 128
-"""Colors are measured, and changed in place, in strips of these heights."""
+_MEASURED_ROWS, _MEASURED_PIXELS, _MIXED_ROWS = 1024, 2**21, 128
+"""Colors are measured in strips of at most these rows and pixels, and changed in place in strips of the last number of rows."""
 _BLENDED_BELOW = 0.2
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _EVENLY = 0.6
@@ -422,7 +422,7 @@ def moments_in_strips(image: Image, mask: Mask | None = None) -> Moments:
     if height <= _MEASURED_ROWS:
         return color_moments(image) if mask is None else masked_moments(image, mask)
     parts = []
-    for rows in strips(height, _MEASURED_ROWS):
+    for rows in strips(height, max(1, min(_MEASURED_ROWS, _MEASURED_PIXELS // image.shape[-1]))):
         part = image[..., rows, :]
         measured = color_moments(part) if mask is None else masked_moments(part, mask[..., rows, :].clamp_min(1e-12))
         share = part[0, 0].numel() if mask is None else float(mask[..., rows, :].sum())
