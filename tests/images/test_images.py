@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from impasto import images
 from impasto.errors import ImageFileError, OptionError, ResourceError, ShapeError
-from impasto.images import colors, icc, png16, xmp
+from impasto.images import colors, files, icc, png16, xmp
 from impasto.images.colors import srgb_profile
 from impasto.images.picture import levels
 from impasto.images.reading import reading_plan
@@ -121,7 +121,7 @@ def test_the_plan_of_reading_is_that_of_reading(tmp_path: Path) -> None:
             assert plan is not None
             assert plan.size == (300, 200)
             assert plan.read_size == images.read(tmp_path / name, longest_px=longest_px).size
-            assert (plan.peak_bytes < 10 * 300 * 200) == (plan.read_size != plan.size)
+            assert (plan.peak_bytes < files.BYTES_OF_A_PIXEL * 300 * 200) == (plan.read_size != plan.size)
     (tmp_path / "text.png").write_text("text")
     assert reading_plan(tmp_path / "text.png") is None
 
