@@ -28,7 +28,7 @@ from impasto.cli.short_help import short_help
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, PaintOptions, Run, TuneOptions, tiers_of
 from impasto.options.fields import dashed
-from impasto.recipes import neighbors, presets, starts
+from impasto.recipes import gatys, neighbors, presets, starts
 from impasto.recipes.context import PaintingContext
 
 LONG = "a" * 300
@@ -539,6 +539,32 @@ def test_resume_refuses_other_pictures_and_other_options(
     )
     words = ("photo.jpg", "picture.jpg", "-o", "out.png", "--resume", "--size", "64")
     assert "--size was 48" in refused(capsys, "paint", *words)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gallery")
+def test_the_picture_of_a_checkpoint_is_read_after_painting_was_planned(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory, it would count as memory that other programs use, so a large painting could not be resumed."""
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png")[0] == 130
+    done: list[str] = []
+    set_up, read = gatys.set_up, images.read
+
+    def planned(*given: Any) -> PaintingContext:
+        done.append("plan")
+        return set_up(*given)
+
+    def noted(source: Any, *given: Any, **named: Any) -> images.Picture:
+        done.append(os.path.basename(source) if isinstance(source, str | Path) else "")
+        return read(source, *given, **named)
+
+    monkeypatch.setattr(gatys, "set_up", planned)
+    monkeypatch.setattr(images, "read", noted)
+    assert paint(capsys, "photo.jpg", "picture.jpg", "-o", "out.png", "--resume")[0] == 0
+    assert [each for each in done if each in ("plan", "out.png")] == ["plan", "out.png"]
 
 
 def test_resuming_after_a_complete_size_starts_with_the_next_size() -> None:
