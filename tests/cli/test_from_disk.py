@@ -105,13 +105,14 @@ def test_an_interrupted_run_is_continued_by_the_same_command(capsys: Capture, mo
     assert not Path("out.tif.impasto-parts").exists()
 
 
+def _interrupted(*_: Any, **__: Any) -> Iterator[Any]:
+    raise KeyboardInterrupt
+    yield
+
+
 @needs_libvips
 def test_an_interruption_while_the_photo_is_read_leaves_nothing(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any, **__: Any) -> Iterator[Any]:
-        raise KeyboardInterrupt
-        yield
-
-    monkeypatch.setattr(from_disk, "paint_from_disk", interrupted)
+    monkeypatch.setattr(from_disk, "paint_from_disk", _interrupted)
     assert main(["instant", "photo.tif", "picture.jpg", *LIMITED, "-o", "out.tif"]) == 130
     assert "nothing is kept" in capsys.readouterr().err
     assert not list(Path().glob("out.tif*"))
@@ -162,11 +163,7 @@ def test_a_result_with_the_name_of_its_photo_becomes_a_tiff(monkeypatch: pytest.
 
 @needs_libvips
 def test_an_interruption_of_apply_is_one_sentence(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any, **__: Any) -> Iterator[Any]:
-        raise KeyboardInterrupt
-        yield
-
-    monkeypatch.setattr(from_disk, "paint_from_disk", interrupted)
+    monkeypatch.setattr(from_disk, "paint_from_disk", _interrupted)
     assert main(["apply", "mine.brush", "photo.tif", "-o", "out.tif", *LIMITED]) == 130
     assert capsys.readouterr().err.count("interrupted") == 1
 
