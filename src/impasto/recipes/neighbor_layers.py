@@ -19,8 +19,20 @@ TOLERANCE, FLAT_TOLERANCE = 0.03, 0.4
 """How much less similar a patch may be than the single matches that it replaces, and how much is added in flat areas."""
 
 
-UNIFORMITY = 2.0
-"""Exponent of the preference for uniform patches when painting: with it, fewer objects of the style appear in skies."""
+_UNIFORMITY = 2.0
+
+
+def uniformity_at(edge_px: float) -> float:
+    """Return the exponent of the preference for uniform patches when painting.
+
+    Up to 512 pixels, where objects appear first, the preference keeps objects of the style out of skies. At larger sizes, it
+    would repeat the few most uniform patches visibly.
+
+    Example:
+        >>> uniformity_at(512), uniformity_at(1024)
+        (2.0, 0.0)
+    """
+    return _UNIFORMITY if edge_px <= _FINE_PX else 0.0
 
 
 def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,7 +15,7 @@ from impasto.losses.tiled import halo_of
 from impasto.networks.style_swap import SWAP_LAYERS, blocks_of
 from impasto.options import PaintOptions
 from impasto.recipes.context import PaintingContext, encode, encoded_tiles
-from impasto.recipes.neighbor_layers import PATCH, UNIFORMITY, patches_where_flat
+from impasto.recipes.neighbor_layers import PATCH, patches_where_flat, uniformity_at
 from impasto.runtime.resampling import Side, antialiased_part, averaged_part, bilinear_part, sources
 from impasto.runtime.tiling import Span, Tile, spans
 from impasto.tensors import FeatureMap, Image
@@ -180,7 +180,8 @@ class Search:
         )
         pooled = averaged_part(flat, (rows, columns), (tile.rows.first, tile.columns.first))
         grid = pooled.shape[-2], pooled.shape[-1]
-        return patches_where_flat(pooled, grid, top=rows.start, left=columns.start, uniformity=UNIFORMITY)
+        uniformity = uniformity_at(max(tile.size) / (1 + 2 * self.context.options.margin))
+        return patches_where_flat(pooled, grid, top=rows.start, left=columns.start, uniformity=uniformity)
 
     def _with_features(self, tile: Tile) -> Tile:
         """Return a tile with a halo that contains all pixels on which its features depend."""

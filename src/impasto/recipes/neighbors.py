@@ -40,7 +40,7 @@ from impasto.options import PaintOptions
 from impasto.recipes.checks import slim_encoder
 from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.gatys import painted
-from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, UNIFORMITY, layers_at, patches_where_flat
+from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at, patches_where_flat, uniformity_at
 from impasto.recipes.neighbor_tiles import (
     FLAT_REDUCTION,
     LARGEST_STYLE_PX,
@@ -120,7 +120,7 @@ class _Painting:
             columns,
             shares=self._shares(grid),
             coherence=context.options.coherence,
-            patches=patches_where_flat(flatness(photo), grid, uniformity=UNIFORMITY),
+            patches=patches_where_flat(flatness(photo), grid, uniformity=uniformity_at(self._edge_px(size))),
         )
         objective = 1.0 * self._neighbor_loss(photo, styles, layers, grid)
         if is_last:
