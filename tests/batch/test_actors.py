@@ -4,6 +4,7 @@ import errno
 import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +116,26 @@ def test_all_items_are_delivered_once_with_two_at_most_at_each_actor(items: list
     assert {each.item for each in outcomes} == set(items)
     assert all(Path(item.output).read_bytes() == Path(item.content).read_bytes() for item in items)
     assert (actors.most_in_flight, actors.is_closed, len(actors.queues)) == (IN_FLIGHT, True, 3)
+
+
+def test_results_in_their_place_are_in_the_manifest_if_the_caller_stops(items: list[Item]) -> None:
+    class Together(FakeActors):
+        """Actors whose tasks end at the same time."""
+
+        def wait(self, tasks: Sequence[Hashable]) -> Sequence[Hashable]:
+            while not all(task in self.results for task in tasks):
+                super().wait([task for task in tasks if task not in self.results])
+            return tasks
+
+    manifest = Manifest(Path(items[0].output).parent)
+    found = outcomes_of(items, manifest, Facts(Settings(method="brush")), ActorPool(3, Together(), Pictures()))
+    next(found)
+    found.close()
+    manifest.close()
+    written = {each.name for each in Path(items[0].output).parent.glob("*.bmp")}
+    assert len(written) > 1
+    with closing(Manifest(Path(items[0].output).parent)) as again:
+        assert again.finished.keys() == written
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -1,7 +1,7 @@
 """Run a batch: skip finished items, send the others to the workers, and write the manifest."""
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from impasto.batch.manifest import Facts, Manifest
 from impasto.batch.pool import Pool
@@ -13,7 +13,7 @@ def outcomes_of(items: Sequence[Item], manifest: Manifest, facts: Facts, pool: P
     """Yield the outcome of each item, after adding it to the manifest. Stop early if the disk is full.
 
     If the disk is full, the user interrupts or the cluster is gone, the items that are being painted are dropped. Those whose
-    result is already in its place are added and yielded first.
+    result is already in its place are added to the manifest first, and yielded unless the iterator is closed.
 
     Raises:
         ImageFileError: the manifest cannot be written.
@@ -38,10 +38,10 @@ def outcomes_of(items: Sequence[Item], manifest: Manifest, facts: Facts, pool: P
         >>> manifest.close()
     """
 
-    def noted(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        for outcome in outcomes:
+    def noted(outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        for outcome in outcomes:  # all of them before the first is yielded, because the caller may stop
             manifest.append(facts.line_of(outcome))
-            yield outcome
+        return outcomes
 
     waiting, is_full = iter(items), False
     try:
@@ -63,4 +63,4 @@ def outcomes_of(items: Sequence[Item], manifest: Manifest, facts: Facts, pool: P
         yield from noted(pool.close())
         raise
     finally:
-        pool.close()
+        noted(pool.close())
