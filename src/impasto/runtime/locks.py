@@ -23,11 +23,14 @@ _LONGEST = 300
 
 
 @contextmanager
-def only_writer(output: Path) -> Iterator[None]:
+def only_writer(output: Path) -> Iterator[bool]:
     """Lock a file or a folder that will be written, for the duration of the block.
 
     Nothing is locked if the file system does not support locks, or if the lock file cannot be created. In the second case, the
     output cannot be written either, and the check of the output reports the reason.
+
+    Yields:
+        Whether the output is locked.
 
     Raises:
         OptionError: another run holds the lock.
@@ -42,7 +45,7 @@ def only_writer(output: Path) -> Iterator[None]:
     path = lock_of(output)
     lock = _locked(path, output)
     try:
-        yield
+        yield lock is not None
     finally:
         if lock is not None:
             _end(lock, path)

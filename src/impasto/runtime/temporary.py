@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from impasto.errors import OptionError
-from impasto.runtime.locks import only_writer
+from impasto.runtime.locks import lock_of, only_writer
 
 _STALE_SECONDS = 60
 
@@ -17,7 +17,8 @@ _STALE_SECONDS = 60
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """Create a temporary folder, and delete it at the end of the block.
 
-    A process that is killed cannot delete its folder. The next process that calls this function with the same prefix does.
+    A process that is killed cannot delete its folder. The next process that calls this function with the same prefix does, if
+    the file system supports locks, which show whether a folder is in use.
 
     Args:
         prefix: the start of the name, which no other program uses.
@@ -37,6 +38,8 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 def _remove_stale(prefix: str) -> None:
     for folder in Path(tempfile.gettempdir()).glob(prefix + "*"):
         with suppress(OSError, OptionError):  # of another user, or in use
-            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
-                with only_writer(folder):
-                    shutil.rmtree(folder)
+            is_old = time.time() - folder.stat().st_mtime > _STALE_SECONDS
+            if is_old and lock_of(folder).exists():  # without a lock file, its process may not have been able to lock it
+                with only_writer(folder) as is_locked:
+                    if is_locked:
+                        shutil.rmtree(folder)
