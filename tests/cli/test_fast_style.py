@@ -88,3 +88,10 @@ def test_evaluate_paints_one_photo_to_a_file_or_to_a_folder(capsys: Capture) -> 
     assert main((*EVALUATE, "--in-path", "in/b.jpg", "--out-path", "x.png")) == 0
     assert Path("out/b.jpg").exists()
     assert Path("x.png").exists()
+
+
+def test_no_result_of_a_folder_replaces_another_one() -> None:
+    images.write("in/c.png", images.read("in/a.png"))
+    Path("in/b.jpg").rename("in/c.jfif")
+    assert main((*EVALUATE, "--in-path", "in", "--out-path", "out")) == 0
+    assert sorted(each.name for each in Path("out").iterdir()) == ["a.png", "c-2.png", "c.png"]

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from impasto.recipes.brush import BrushPainter, applied
 from impasto.recipes.painting import read_content
 from impasto.recipes.pastiche import Pastiche
 from impasto.runtime.devices import seconds_now
+from impasto.runtime.file_names import numbered
 from impasto.runtime.memory import keep_freed_memory, memory_in_words
 
 
@@ -216,7 +218,9 @@ def _output(session: _Session, source: str, photo: Picture | LargePicture, suffi
         raise ImageFileError(f"folder '{batch.folder}' cannot be created ({error.strerror}); give another folder") from error
     if batch.keeps_names:
         path = _with_own_name(batch.folder, source)
-        return path if suffix == ".png" or path.suffix.lower() in SUFFIXES else path.with_suffix(suffix)
+        path = path if suffix == ".png" or path.suffix.lower() in SUFFIXES else path.with_suffix(suffix)
+        numbers = (path.with_name(name) for name in numbered(path.stem, path.suffix))
+        return next(each for each in chain([path], islice(numbers, 1, None)) if each not in session.finished)
 
     def is_ours(path: Path) -> bool:
         if path in session.finished or any(is_same_file(path, each) for each in batch.sources):
