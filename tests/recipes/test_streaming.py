@@ -214,6 +214,22 @@ def test_a_brush_paints_from_disk_as_in_memory(photo: Path, given: dict[str, Any
     assert images.read_record(job.output) == json.loads(json.dumps(job.record))
 
 
+def test_a_picture_is_not_continued_with_another_engine(photo: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path = _brush(photo)
+
+    def parts(engine: str) -> Parts:
+        painter = BrushPainter(path, EXACT, engine)
+        job = brush_streaming.job_of(open_large(photo), painter, BrushOptions(), photo.with_name("out.tif"), 8)
+        assert job.record["engine"] == ("torch" if engine == "auto" else engine)
+        return Parts(job)
+
+    first = parts("auto")
+    first.save_rows(first.raster("painted", (160, 200), "uint8"), 48)
+    assert parts("torch").rows == 48, "auto begins with PyTorch"
+    assert parts("onnxruntime").rows == 0
+
+
 def test_only_the_folder_contains_unfinished_files(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     painter, options = BrushPainter(_brush(photo), EXACT, "torch"), BrushOptions()
     (photo.parent / "elsewhere").mkdir()
@@ -304,6 +320,16 @@ def test_too_little_memory_and_disk_are_one_sentence(photo: Path, monkeypatch: p
         ResourceError, match=r"GiB in '.*', but only .* GiB are free; free some space, or choose another folder"
     ):
         streaming.check_room(large, parts, 2**20, Run(max_memory=100))
+
+
+def test_space_that_files_do_not_take_yet_is_not_counted(photo: Path) -> None:
+    parts = Parts(planned(photo, (COFFEE,), InstantOptions(size=0)))
+    before = parts.used_bytes
+    raster = parts.raster("painted", (1000, 1000), "uint8")
+    assert parts.used_bytes - before < 100_000
+    raster.write(Place(0, 0, 1000, 1000), torch.rand(1, 3, 1000, 1000))
+    raster.flush()
+    assert parts.used_bytes - before > 2_000_000
 
 
 def test_what_needs_the_whole_picture_is_named() -> None:

@@ -43,6 +43,11 @@ class Engines:
         self._is_first = engine == "auto"
         self._known: WeakKeyDictionary[Johnson, Callable[[Image], Image]] = WeakKeyDictionary()
 
+    @property
+    def next_engine(self) -> str:
+        """The name of the engine that paints the next picture."""
+        return "torch" if self._is_first else self.engine
+
     def next_picture(self) -> Paint | None:
         """Return the function that paints the next picture and all its tiles. None: PyTorch."""
         is_first, self._is_first = self._is_first, False

@@ -35,6 +35,7 @@ def job_of(photo: LargePicture, painter: BrushPainter, options: BrushOptions, ou
     working = working_size(size, options)
     record = recorded("brush", photo, (), painter.run) | {
         "brush": {"name": painter.facts.get("name", ""), "sha256": painter.network.sha256},
+        "engine": painter.engines.next_engine,  # engines round differently, so none continues the picture of another
         "options": asdict(options),
     }
     pixels = tiles_px(working, brush.TILE_PX, painter.network.halo_px)

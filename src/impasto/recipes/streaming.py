@@ -147,8 +147,8 @@ class Parts:
 
     @property
     def used_bytes(self) -> int:
-        """The space that the parts take on the disk."""
-        return sum(each.stat().st_size for each in self.folder.iterdir())
+        """The space that the parts take on the disk, without the parts of files that were never written."""
+        return sum(_taken_bytes(each.stat()) for each in self.folder.iterdir())
 
     def raster(self, name: str, size: Size, depth: Depth) -> FileRaster:
         """Return the picture in a file of the folder."""
@@ -192,6 +192,11 @@ class Parts:
         for each in self.folder.iterdir():
             if each.name not in (*kept, _STATE):
                 each.unlink()
+
+
+def _taken_bytes(file: os.stat_result) -> int:
+    """Return the space that a file takes on the disk; on Windows, its length."""
+    return min(file.st_size, 512 * getattr(file, "st_blocks", file.st_size))
 
 
 def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
