@@ -726,3 +726,12 @@ def test_the_time_of_a_resumed_painting_is_predicted_at_a_small_size(
     monkeypatch.setattr(type(context.arithmetic), "encode", lambda self, *given: tracked(*given))
     gatys.predicted_seconds(replace(context, start=torch.rand(1, 3, 900, 700), sizes=(((900, 700), 1),)))
     assert set(sides) == {512}
+
+
+@pytest.mark.parametrize("recipe", ["gatys", "neighbors"])
+def test_the_time_of_a_narrow_painting_is_predicted_at_a_size_that_the_encoder_accepts(style: Picture, recipe: Any) -> None:
+    """At 512 pixels, a side of this picture would have 6, from which a network with four poolings leaves nothing."""
+    narrow_photo = images.read(torch.rand(1, 3, 32, 2560))
+    context = gatys.set_up(narrow_photo, [style], paint_options(recipe=recipe, size=2560, margin=0), EXACT)
+    assert min(context.start.shape[-2:]) == SMALLEST_SIDE
+    assert gatys.predicted_seconds(context) > 0

@@ -13,6 +13,7 @@ from torch import Tensor
 import impasto
 from impasto import images
 from impasto.errors import OptionError, ResourceError
+from impasto.features.statistics import Moments
 from impasto.images import Picture
 from impasto.losses import picture
 from impasto.losses.features import PIXELS, Loss
@@ -306,6 +307,22 @@ def test_large_pictures_are_recolored_in_strips_like_small_ones(
     for one, other in zip(whole, strips, strict=True):
         torch.testing.assert_close(one.mean, other.mean)
         torch.testing.assert_close(one.covariance, other.covariance, atol=1e-6, rtol=1e-4)
+
+
+def test_colors_of_wide_pictures_are_measured_in_strips_even_if_they_are_low(
+    random: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, pixels, measured = torch.rand(1, 3, 50, 400, generator=random), list[int](), neighbors.color_moments
+    whole = neighbors.moments_in_strips(image)
+
+    def tracked(part: Tensor) -> Moments:
+        pixels.append(part[0, 0].numel())
+        return measured(part)
+
+    monkeypatch.setattr(neighbors, "color_moments", tracked)
+    monkeypatch.setattr(neighbors, "_MEASURED_PIXELS", 4000)
+    torch.testing.assert_close(neighbors.moments_in_strips(image).mean, whole.mean)
+    assert (max(pixels), sum(pixels)) == (4000, 20_000)
 
 
 def test_flatness_in_strips_equals_the_whole(random: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:

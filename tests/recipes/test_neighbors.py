@@ -176,6 +176,16 @@ def test_larger_pictures_compare_fewer_layers() -> None:
     assert compared == sorted(compared, reverse=True)
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.01, 0.03, 0.05, 0.13])
+@pytest.mark.parametrize("edge_px", [128, 256, 512])
+def test_the_margin_does_not_count_when_layers_and_patches_are_chosen(edge_px: int, margin: float) -> None:
+    photo = images.read(torch.rand(1, 3, edge_px // 2, edge_px))
+    context = gatys.set_up(photo, [photo], paint_options(size=edge_px, margin=margin), Run(device="cpu", precision="fp32"))
+    size = context.sizes[-1][0]
+    assert context.shown_size(size) == (edge_px // 2, edge_px)
+    assert neighbors._Painting(context)._edge_px(size) == edge_px
+
+
 # ---------------------------------------------------------------------------------------------------- odd pictures
 
 
@@ -298,8 +308,9 @@ def test_an_encoder_without_the_layers_of_the_recipe_is_refused(photo: Tensor, s
 
 def test_the_learning_rate_is_reduced_where_the_style_is_enlarged_much() -> None:
     style = images.read(skimage.data.coffee()[:96, :128].copy())
-    context = gatys.set_up(images.read(skimage.data.astronaut()), [style], paint_options(size=512), Run(device="cpu"))
-    painting = neighbors._Painting(replace(context, tiles=None, options=context.options.changed(margin=0.0)))
+    options = paint_options(size=512, margin=0.0)
+    context = gatys.set_up(images.read(skimage.data.astronaut()), [style], options, Run(device="cpu"))
+    painting = neighbors._Painting(replace(context, tiles=None))
     rates = [painting.rate_at((edge, edge)) for edge in (64, 128, 204, 256, 512)]
     assert rates[:3] == [1.0, 1.0, 1.0]
     assert rates[3:] == pytest.approx([0.8**4, 0.4**4])

@@ -173,7 +173,7 @@ def paint_to_file(request: PaintRequest, output_options: OutputOptions) -> int:
     )
 
 
-def _alone(output: Path) -> AbstractContextManager[None]:
+def _alone(output: Path) -> AbstractContextManager[object]:
     """Lock the output, so that no other run paints it and uses its checkpoint at the same time."""
     return nullcontext() if output == STDOUT else only_writer(output)
 
@@ -263,8 +263,7 @@ def save_gif(saved: Saved, files: Files, gif_recorder: GifRecorder, last: Tensor
 def announcement(request: PaintRequest, context: PaintingContext) -> str:
     """Describe the run before it starts: sizes, steps, memory, encoder, device and precision."""
     height, width = fitted_size(request.content.size, request.options.size)
-    share = context.margin / max(context.content.shape[-2:])
-    sizes = ", ".join(str(max(size) - 2 * round(share * max(size))) for size, _ in context.sizes)
+    sizes = ", ".join(str(max(context.shown_size(size))) for size, _ in context.sizes)
     steps = sum(count for _, count in context.sizes)
     how = f"in {context.tile_count} tiles" if context.tile_count > 1 else "whole"
     where = f"{request.options.encoder} on {context.arithmetic.device.type} in {context.arithmetic.precision}"

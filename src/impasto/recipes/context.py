@@ -69,6 +69,15 @@ class PaintingContext:
     peak_bytes: int = 0
     losses: tuple[Loss | Objective, ...] = ()
 
+    def margin_at(self, size: Size) -> int:
+        """Return the width of the margin of a size, in pixels."""
+        return round(self.margin / max(self.content.shape[-2:]) * max(size))
+
+    def shown_size(self, size: Size) -> Size:
+        """Return a size without its margin."""
+        margin = self.margin_at(size)
+        return size[0] - 2 * margin, size[1] - 2 * margin
+
     @property
     def pictures(self) -> list[Picture]:
         """The styles that are pictures."""

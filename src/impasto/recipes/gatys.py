@@ -32,6 +32,7 @@ from impasto.recipes.objectives import objective_at
 from impasto.recipes.presets import needs_picture
 from impasto.recipes.regions import Restored, lay_out
 from impasto.recipes.starts import (
+    SMALLEST_SIDE,
     Checkpoint,
     Style,
     as_swatches,
@@ -114,12 +115,11 @@ def painted(
         tiles=context.tiles,
         rate_at=rate_at,
     )
-    share = context.margin / max(context.content.shape[-2:])
     restored = Restored(photo_of(context), context.region_masks.kept, context.margin)
     may_be_finished = context.is_resumed or options.init not in INITS  # a finished painting need not improve
 
     def shown(drawing: Drawing, size: Size) -> Image:
-        image = without_margin(drawn(drawing), round(share * max(size)))
+        image = without_margin(drawn(drawing), context.margin_at(size))
         image = image if callable(drawing) else image.clone()  # what follows may overwrite it
         image = finish(image) if finish else image
         return restored(context.coloring.over(image) if context.coloring else image)
@@ -129,7 +129,7 @@ def painted(
         show = partial(shown, picture, step.size)
         failure = "" if may_be_finished else step.failure
         image: Drawing = show if callable(picture) else show()
-        height, width = (side - 2 * round(share * max(step.size)) for side in step.size)
+        height, width = context.shown_size(step.size)
         scale = step.scale + context.first_scale
         yield replace(step, image=image, scale=scale, failure=failure, shown_size=(height, width))
 
@@ -229,24 +229,23 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
     Raises:
         OptionError: the plan has fewer sizes than the checkpoint requires, or the painting is finished.
     """
-    if not 0 <= checkpoint.scale < len(context.sizes):
+    place, count = checkpoint.scale - context.first_scale, len(context.sizes)
+    if not 0 <= place < count:
         raise OptionError(
             f"the checkpoint is at size number {checkpoint.scale + 1}, but the last size of this painting is number "
-            f"{len(context.sizes)}; paint from the start"
+            f"{context.first_scale + count}; paint from the start"
         )
-    left = remaining(context.sizes, checkpoint)
+    left = remaining(context.sizes, replace(checkpoint, scale=place))
     if not left:
         raise OptionError("this painting is finished, so it cannot be resumed; paint from the start")
-    height, width = context.sizes[checkpoint.scale][0]
-    margin = round(context.margin / max(context.content.shape[-2:]) * max(height, width))
-    start = resize(checkpoint.loaded(), (height - 2 * margin, width - 2 * margin))
-    start = with_margin(start, margin) if margin else start
-    scale = len(context.sizes) - len(left)
+    size = context.sizes[place][0]
+    start = with_margin(resize(checkpoint.loaded(), context.shown_size(size)), context.margin_at(size))
+    scale = context.first_scale + count - len(left)
     return replace(context, start=start.to(context.start), sizes=left, first_scale=scale, is_resumed=True)
 
 
 _TRIAL_PX, _LARGEST_TRIAL_PX = 128, 512
-"""Limits of the longer side of the trial picture. The first size of a resumed painting may be very large."""
+"""Limits of the longer side of the trial picture; narrow ones are larger. A resumed painting may begin at a very large size."""
 _WORK_OF_TWO_PASSES = 4 / 3
 """A backward pass is about twice the work of a forward pass."""
 _TRIALS = 4
@@ -269,7 +268,8 @@ def _halo_work(context: PaintingContext, size: Size, layers: Iterable[str]) -> f
 def predicted_seconds(context: PaintingContext) -> float:
     """Predict the painting time from a trial at a small size; the cost of a step depends on its pixels and layers."""
     size = (context.start.shape[-2], context.start.shape[-1])
-    tried = resize(context.start, fitted_size(size, min(_LARGEST_TRIAL_PX, max(_TRIAL_PX, *size))))
+    smallest = math.ceil(SMALLEST_SIDE * max(size) / min(size))  # a narrow picture must not become too narrow to be encoded
+    tried = resize(context.start, fitted_size(size, max(smallest, min(_LARGEST_TRIAL_PX, max(_TRIAL_PX, *size)))))
     layers = frozenset(compared_layers(context.options, _TRIAL_PX))
     trials = []
     for _ in range(_TRIALS):

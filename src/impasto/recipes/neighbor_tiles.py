@@ -180,7 +180,7 @@ class Search:
         )
         pooled = averaged_part(flat, (rows, columns), (tile.rows.first, tile.columns.first))
         grid = pooled.shape[-2], pooled.shape[-1]
-        uniformity = uniformity_at(max(tile.size) / (1 + 2 * self.context.options.margin))
+        uniformity = uniformity_at(max(self.context.shown_size(tile.size)))
         return patches_where_flat(pooled, grid, top=rows.start, left=columns.start, uniformity=uniformity)
 
     def _with_features(self, tile: Tile) -> Tile:

@@ -168,9 +168,9 @@ class _Painting:
         tiles = self.context.tiles
         return tiles if tiles and tiles.at(size) else None
 
-    def _edge_px(self, size: Size) -> float:
+    def _edge_px(self, size: Size) -> int:
         """Return the longer side of a size without its margin."""
-        return max(size) / (1 + 2 * self.context.options.margin)
+        return max(self.context.shown_size(size))
 
     def finish(self, image: Image) -> Image:
         """Apply the colors of the styles in place, according to the strength; at low strengths, also blend with the photo."""
@@ -418,11 +418,12 @@ def strips(height: int, rows: int) -> list[slice]:
 
 def moments_in_strips(image: Image, mask: Mask | None = None) -> Moments:
     """Measure the mean and covariance of the colors of a picture, or under a soft mask (1, 1, height, width)."""
-    height, total = image.shape[-2], image[0, 0].numel() if mask is None else mask.sum()
-    if height <= _MEASURED_ROWS:
+    (height, width), total = image.shape[-2:], image[0, 0].numel() if mask is None else mask.sum()
+    highest = max(1, min(_MEASURED_ROWS, _MEASURED_PIXELS // width))
+    if height <= highest:
         return color_moments(image) if mask is None else masked_moments(image, mask)
     parts = []
-    for rows in strips(height, max(1, min(_MEASURED_ROWS, _MEASURED_PIXELS // image.shape[-1]))):
+    for rows in strips(height, highest):
         part = image[..., rows, :]
         measured = color_moments(part) if mask is None else masked_moments(part, mask[..., rows, :].clamp_min(1e-12))
         share = part[0, 0].numel() if mask is None else float(mask[..., rows, :].sum())
