@@ -754,7 +754,7 @@ def test_refinement_uses_the_original_photo_after_tiled_painting(
 ) -> None:
     contents: list[Tensor] = []
 
-    def capture(image: Tensor, photo: Picture, *rest: Any) -> Any:
+    def capture(size: tuple[int, int], photo: Picture, *rest: Any) -> Any:
         contents.append(photo.image.clone())
         raise KeyboardInterrupt
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,15 +12,18 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import skimage.data
 
 pytest.importorskip("fastapi")
 
 import studio_pieces as pieces
 from impasto import images
 from impasto.metrics.report import KINDS as FIGURES
-from impasto.studio import sheets
+from impasto.recipes import gatys
+from impasto.studio import orders, sheets
 from impasto.studio.app import create_app
 from impasto.studio.controls import KINDS
+from impasto.studio.painting_state import Pace
 from impasto.studio.settings import Settings
 from impasto.studio.storage import new_identity
 from impasto.studio.studio import Studio
@@ -141,6 +145,74 @@ def test_a_masked_result_is_refined_with_its_masks(client: pieces.Local, studio:
     result = kept(studio, client, upload, masks=["gradient:left-right"], protect=["auto:sky"])
     job = client.post(f"{API}/jobs", json={"kind": "refine", "result": result}).json()
     assert (job["request"]["masks"], job["request"]["protect"]) == (["gradient:left-right"], ["auto:sky"])
+
+
+class Line:
+    """The connection of a worker, which asks to stop after some steps."""
+
+    def __init__(self, most_steps: int = 10**6) -> None:
+        self.how, self.most_steps, self.checkpoint, self.sizes = "", most_steps, None, list[list[int]]()
+
+    def say(self, what: str, **facts: Any) -> None:
+        if what == "checkpoint":
+            self.checkpoint = facts["checkpoint"]
+        if what == "progress":
+            self.sizes.append(facts["progress"]["size"])
+            self.how = "stop" if len(self.sizes) >= self.most_steps else ""
+
+
+def refining(studio: Studio, client: pieces.Local, **asked: Any) -> dict[str, Any]:
+    """Return the order of a refinement of a photo of 128 x 96 pixels, or of a result with its size."""
+    upload = uploaded(studio)
+    studio.folder.upload(upload).write_bytes(images.encode("photo.png", images.read(skimage.data.astronaut()[:96, 100:228])))
+    result = {}
+    if asked.pop("has_result", False):
+        result = {"result": kept(studio, client, upload)}
+        shutil.copy(studio.folder.upload(upload), studio.folder.result(result["result"], ".png"))
+    body = {"kind": "refine", **({} if result else {"content": upload, "styles": [STYLE]}), **result, **asked}
+    answer = client.post(f"{API}/jobs", json=body)
+    assert answer.status_code == 201, answer.text
+    return studio.order(studio.jobs.get(answer.json()["id"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_result", [False, True])
+def test_a_refinement_that_is_continued_has_the_size_of_one_that_was_not_stopped(
+    client: pieces.Local, studio: Studio, monkeypatch: pytest.MonkeyPatch, has_result: bool
+) -> None:
+    monkeypatch.setattr(Pace, "is_due", lambda self: True)
+    order, line = refining(studio, client, has_result=has_result), Line(most_steps=2)
+    assert orders.refine(order, line) is None  # type: ignore[arg-type]
+    smaller = line.sizes[-1]
+    assert max(smaller) < 128
+    line, order["checkpoint"] = Line(), line.checkpoint
+    found = orders.refine(order, line)  # type: ignore[arg-type]
+    assert found is not None
+    assert (found["width"], found["height"]) == (128, 96)
+    assert (line.sizes[0], line.sizes[-1]) == (smaller, [128, 96])
+
+
+@pytest.mark.slow
+def test_a_result_is_read_after_its_refinement_was_planned(
+    client: pieces.Local, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory, it would count as memory that other programs use."""
+    done: list[str] = []
+    set_up, read = gatys.set_up, images.read
+    order = refining(studio, client, has_result=True)
+
+    def planned(*given: Any) -> Any:
+        done.append("plan")
+        return set_up(*given)
+
+    def noted(source: Any, **named: Any) -> Any:
+        done.append("result" if source == Path(order["more"]["path"]) else "")
+        return read(source, **named)
+
+    monkeypatch.setattr(gatys, "set_up", planned)
+    monkeypatch.setattr(images, "read", noted)
+    assert orders.refine(order, Line(most_steps=1)) is None  # type: ignore[arg-type]
+    assert [each for each in done if each] == ["plan", "result"]
 
 
 # ---------------------------------------------------------------------------------------------------- results

@@ -131,9 +131,10 @@ def _refined(
 ) -> tuple["Pastiche", int, "GifRecorder | None"]:
     """Refine a pastiche with the optimizer. If the user interrupts, return the picture so far."""
     from impasto.cli.session import PaintRequest, paint_and_show
-    from impasto.recipes.instant import blended_by_strength, refining_context, with_refinement
+    from impasto.recipes.instant import blended_by_strength, refining, refining_context, with_refinement
 
-    context = refining_context(pastiche.image, photo, styles, options, run, masking)
+    size = (pastiche.image.shape[-2], pastiche.image.shape[-1])
+    context = refining(pastiche.image, refining_context(size, photo, styles, options, run, masking))
     request = PaintRequest(photo, styles, context.options, run, files, ())
     try:
         session, gif_recorder, _ = paint_and_show(request, context, console)

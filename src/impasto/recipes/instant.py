@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from impasto.errors import OptionError, nearest_name
 from impasto.images import Picture, Source, fitted_size, reduced_size, resize
 from impasto.masks.guides import feathered, shared, softened
-from impasto.optim.engine import Step
+from impasto.optim.engine import Size, Step
 from impasto.options import InstantOptions, Run
 from impasto.recipes import gatys, instant_painter
 from impasto.recipes.coloring import Coloring, color_record, coloring_of, in_proof, prepared
@@ -97,21 +98,22 @@ def refined(
     pastiche: Pastiche, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run, masking: Masking = NO_MASKS
 ) -> Pastiche:
     """Refine an instant picture with the optimizer, as the options say."""
-    context = refining_context(pastiche.image, photo, styles, options, run, masking)
+    size = (pastiche.image.shape[-2], pastiche.image.shape[-1])
+    context = refining(pastiche.image, refining_context(size, photo, styles, options, run, masking))
     last = deque(run_recipe(context), maxlen=1).pop()
     return with_refinement(pastiche, last, photo, options)
 
 
 @in_known_state
 def refining_context(
-    image: Image, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run, masking: Masking = NO_MASKS
+    size: Size, photo: Picture, styles: Sequence[Style], options: InstantOptions, run: Run, masking: Masking = NO_MASKS
 ) -> PaintingContext:
-    """Return a painting context that refines an instant picture with the same masks.
+    """Return a painting context for refining an instant picture of a size, with the same masks.
 
-    The last two sizes are painted; with ``--hq``, only the last size.
+    The last two sizes are painted; with ``--hq``, only the last size. The context needs the picture: see :func:`refining`.
     """
     chosen = paint_options(
-        size=max(image.shape[-2:]),
+        size=max(size),
         seconds=options.refine_seconds,
         **(_HQ if options.hq else {}),
         style_weights=options.style_weights,
@@ -119,8 +121,13 @@ def refining_context(
         **{each.name: getattr(options, each.name) for each in fields(options) if each.name.startswith("color")},
     )
     context = gatys.set_up(photo, styles, chosen, run, masking)
-    scale = max(0, len(context.sizes) - _REFINED_SIZES)
-    return replace(gatys.resumed(context, Checkpoint(image, scale, done=0)), is_painted=True)
+    first = max(0, len(context.sizes) - _REFINED_SIZES)
+    return replace(context, sizes=context.sizes[first:], first_scale=first, is_painted=True)
+
+
+def refining(picture: Image | Path, context: PaintingContext) -> PaintingContext:
+    """Return a context of :func:`refining_context` that starts from an instant picture, or from its file."""
+    return gatys.resumed(context, Checkpoint(picture, context.first_scale, done=0))
 
 
 def with_refinement(pastiche: Pastiche, last: Step, photo: Picture, options: InstantOptions) -> Pastiche:

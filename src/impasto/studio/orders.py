@@ -19,7 +19,7 @@ from impasto import images
 from impasto.encoders import load_encoder
 from impasto.errors import ImageFileError, ImpastoError
 from impasto.images import Metadata, Picture, fitted_size, reduced_size, resize
-from impasto.images.files import PYTHON_ADVICE
+from impasto.images.files import PYTHON_ADVICE, size_in_header
 from impasto.optim.engine import Step
 from impasto.options import InstantOptions, Run
 from impasto.options.brush import BrushOptions
@@ -28,7 +28,7 @@ from impasto.recipes import gatys
 from impasto.recipes.brush import BrushPainter, applied
 from impasto.recipes.doodle import DoodleInputs, doodle_of, suggest_map
 from impasto.recipes.guided import guided_pastiche, guided_steps
-from impasto.recipes.instant import instant_options, painted_pastiche, refining_context, with_refinement
+from impasto.recipes.instant import instant_options, painted_pastiche, refining, refining_context, with_refinement
 from impasto.recipes.instant_checks import check
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.masking import Masking, MaskSource, MaskSources, read_masking
@@ -41,6 +41,7 @@ from impasto.studio import brush_jobs, sheets, video_jobs
 from impasto.studio.painting_state import PaintingState, followed, painted, picture_size
 from impasto.studio.worker import Line, Message
 from impasto.styles.named import load_style
+from impasto.tensors import Image
 
 SHOWN_PX, THUMB_PX, STYLE_PX = 1600, 384, 192
 _DRAFT_PX, _MAP_PX = 1024, 768
@@ -180,20 +181,23 @@ def refine(order: Message, line: Line) -> Message | None:
     photo, styles = _read_source(order["content"]), _styles(order)
     masks = _masking(order, photo, styles)
     check(photo, styles, masks, options)
-    pastiche = _first_picture(order, photo, styles, masks, options, run)
-    state = PaintingState.of(order)
-    context = refining_context(pastiche.image if state.picture is None else state.picture, photo, styles, options, run, masks)
-    if state.picture is not None:
-        first = context.first_scale
-        context = gatys.resumed(replace(context, first_scale=0), Checkpoint(state.picture, state.scale - first, state.here))
-        context = replace(context, first_scale=context.first_scale + first)
-    else:
-        state.scale = context.first_scale
+    picture, record = _first_picture(order, photo, styles, masks, options, run)
+    size = size_in_header(picture) if isinstance(picture, Path) else picture_size(picture)
+    if size is None:
+        raise ImageFileError("the result cannot be read; it may have been deleted or damaged, so refine another one")
+    context, state = refining_context(size, photo, styles, options, run, masks), PaintingState.of(order)
     last = _checkpoint_step(state) if order["finish"] else None
-    last = last or painted(context, state, order, line)
+    if last is None:
+        if state.picture is None:
+            state.scale, context = context.first_scale, refining(picture, context)
+        else:
+            context = gatys.resumed(context, Checkpoint(state.picture, state.scale, state.here))
+        del picture
+        state.picture = None
+        last = painted(context, state, order, line)
     if last is None:
         return None
-    return _result(order, with_refinement(pastiche, last, photo, options), state.seconds)
+    return _result(order, with_refinement(_pastiche(last.image, photo, record), last, photo, options), state.seconds)
 
 
 def paint(order: Message, line: Line) -> Message | None:
@@ -214,9 +218,9 @@ def paint(order: Message, line: Line) -> Message | None:
         context = gatys.resumed(context, Checkpoint(state.picture, state.scale, state.here))
     record = new_record(photo, styles, context.options, run, context.encoder.sha256) | masks.record
     if order["finish"] and state.picture is not None:
-        alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(state.picture))
         record |= {"steps": state.described(is_finished=False), "seconds": round(state.seconds, 2)}
-        return _result(order, Pastiche(state.picture, alpha, None, record), state.seconds)
+        return _result(order, _pastiche(state.picture, photo, record), state.seconds)
+    state.picture = None
     last = painted(context, state, order, line)
     if last is None:
         return None
@@ -319,14 +323,18 @@ def _checkpoint_step(state: PaintingState) -> Step | None:
 
 def _first_picture(
     order: Message, photo: Picture, styles: tuple[Style, ...], masks: Masking, options: InstantOptions, run: Run
-) -> Pastiche:
-    """Return the picture from which the painter continues: the result of one pass, or an existing result."""
+) -> tuple[Image | Path, Record]:
+    """Return the picture that is refined, and its record: the result of one pass, or the file of an existing result."""
     if order.get("more"):
-        image = _read(order["more"]["path"], "result").image
-        alpha = None if photo.alpha is None else resize(photo.alpha, picture_size(image))
-        return Pastiche(image, alpha, None, order["more"]["record"])
+        return Path(order["more"]["path"]), order["more"]["record"]
     painter = _painter(run.device, run.precision, "torch")
-    return painted_pastiche(painter, replace(photo, image=photo.image.clone()), styles, masks, options)
+    pastiche = painted_pastiche(painter, replace(photo, image=photo.image.clone()), styles, masks, options)
+    return pastiche.image, pastiche.record
+
+
+def _pastiche(image: Image, photo: Picture, record: Record) -> Pastiche:
+    """Return a pastiche with the transparency of its photo."""
+    return Pastiche(image, None if photo.alpha is None else resize(photo.alpha, picture_size(image)), None, record)
 
 
 def _result(order: Message, pastiche: Pastiche, seconds: float) -> Message:
