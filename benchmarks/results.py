@@ -338,7 +338,11 @@ def summary() -> list[str]:
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     where = f"{on['processor']}, {on['threads']} of {on['cores']} cores, {on['accelerator'] or 'no GPU'}, {on['date']}"
     where += f", {others(on)}"
-    return [*lines, "", f"{where}; {links} have the baselines, and `make bench` measures your machine."]
+    return [
+        *lines,
+        "",
+        f"Measured on {where}. {links} compare each figure with a baseline. `make bench` measures your machine.",
+    ]
 
 
 def page(text: str) -> str:

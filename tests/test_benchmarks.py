@@ -271,7 +271,9 @@ def test_the_table_of_the_readme_has_the_sizes_that_were_measured(
     lines = results.summary()
     assert "| | 256 × 256 | 512 × 512 |" in lines
     assert "| `instant` | 1.50 s, 0.250 GiB | 1.50 s, 0.250 GiB |" in lines
-    assert lines[-1].startswith("CPU, 2 of 4 cores, no GPU, 2026-01-02, while other programs used 0.00 cores; [Speed]")
+    assert lines[-1].startswith(
+        "Measured on CPU, 2 of 4 cores, no GPU, 2026-01-02, while other programs used 0.00 cores. [Speed]"
+    )
 
 
 def test_a_benchmark_without_results_has_a_sentence_on_the_page(

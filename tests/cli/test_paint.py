@@ -21,6 +21,7 @@ import PIL.Image
 import pytest
 import skimage.data
 import torch
+from cyclopts import App
 
 from impasto import images
 from impasto.cli import app, flags, main, progress
@@ -158,6 +159,24 @@ def test_no_command_has_the_same_flag_twice(command: str) -> None:
     names = [name for each in app[command].assemble_argument_collection() for name in each.names if name != "*"]
     assert "--size" in names
     assert sorted(names) == sorted(set(names))
+
+
+def _commands(group: App) -> Iterator[App]:
+    """Yield all commands of a group and of its groups."""
+    for name in group:
+        if not name.startswith("-"):
+            yield from _commands(group[name])
+    if group.default_command:
+        yield group
+
+
+@pytest.mark.parametrize(("option", "short"), [("--quiet", "-q"), ("--output", "-o")])
+def test_an_option_has_the_same_short_form_in_every_command(option: str, short: str) -> None:
+    found = [
+        each.names for command in _commands(app) for each in command.assemble_argument_collection() if option in each.names
+    ]
+    assert len(found) > 5
+    assert all(short in names for names in found)
 
 
 @pytest.mark.slow

@@ -22,7 +22,8 @@ from impasto.runtime.amounts import amount
 from impasto.runtime.memory import available_memory
 
 _PROGRAM_BYTES = 200 * 2**20
-"""Memory of a worker process that has painted nothing. Measured: 168 to 178 MiB; the code of PyTorch is shared."""
+"""Memory of a worker process that has painted nothing. Measured: 168 to 178 MiB, without
+PyTorch's code, which the processes share."""
 _OPENVINO_FACTOR = 3.0
 """Memory of the instant painter if PyTorch paints the first picture and OpenVINO the others, divided by that of PyTorch only.
 Measured: 2.9 at 512 and 1024 px."""

@@ -17,7 +17,7 @@ def demo(
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("demo.png"),
     seconds: float = 0.0,
-    quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
 ) -> int:
     """Paint a bundled photo (Eileen Collins, NASA, public domain) in a bundled style.
 

@@ -226,7 +226,7 @@ class OutputOptions:
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Print only the record to standard output, as one line of JSON."""
 
-    quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False
     """Print errors only."""
 
 

@@ -53,7 +53,7 @@ def video(
     poster: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
     compare: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
     making_of: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
-    quiet: Annotated[bool, Parameter(negative="", show_default=False, group=WRITTEN)] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False, group=WRITTEN)] = False,
     options: Annotated[VideoFlags | None, Parameter(name="*")] = None,
     cluster: Annotated[VideoClusterFlags | None, Parameter(name="*", group=COMPUTED)] = None,
     run: Annotated[UngroupedRunFlags | None, Parameter(name="*", group=COMPUTED)] = None,

@@ -254,9 +254,9 @@ def coherent_candidates(matches: Indices, rows: Indices, columns: Indices, size:
 def wavefronts(size: tuple[int, int]) -> Iterator[tuple[Indices, Indices]]:
     """Yield groups of pixels (rows, columns) that can be synthesized at the same time.
 
-    The causal half of the neighborhood of each pixel is in earlier groups. Pixel (y, x) depends on pixels up to two columns to
-    the right in the rows above, so the pixels with the same x + 3y are independent of each other. The result is the same as if
-    the pixels were synthesized one by one in reading order.
+    For each pixel, the neighbors that come before it in reading order are in earlier groups. Pixel (y, x) depends on pixels up
+    to two columns to the right in the rows above, so the pixels with the same x + 3y are independent of each other. The result
+    is the same as if the pixels were synthesized one by one in reading order.
 
     Example:
         >>> [list(zip(rows.tolist(), columns.tolist())) for rows, columns in wavefronts((2, 4))][3:5]

@@ -272,7 +272,7 @@ def _chosen(queries: Tensor, candidates: Tensor, bank: Bank, penalty: Tensor, se
 
 
 def _similarity(queries: Tensor, positions: Tensor, bank: Bank) -> Tensor:
-    """Compute, in chunks, the inner product of each query with the key at its position, in the shape of ``positions``."""
+    """Return the inner product of each query with the key at its position; the result has the shape of ``positions``."""
     parts = zip(queries.split(_ROWS), positions.flatten().split(_ROWS), strict=True)
     return torch.cat([(part * bank.keys[at]).sum(1) for part, at in parts]).reshape(positions.shape)
 

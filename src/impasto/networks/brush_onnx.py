@@ -3,8 +3,8 @@
 The graph takes pictures of any size: it pads them to the sides that the network needs, and crops the result. Two kinds of
 convolutions are rewritten, with the same result:
 
-* A convolution that follows upsampling by 2 is computed before the upsampling, with four outputs per position: four filters of
-  2×2 need 2.25 times fewer multiplications than one of 3×3 at twice the size.
+* A 3×3 convolution that follows upsampling by 2 is replaced by four 2×2 convolutions before the upsampling, one for each of the
+  four output pixels of a position: 16 multiplications per position instead of 36.
 * The last convolution computes 2×2 pixels at once, because runtimes are slow with three output channels.
 
 Weights are stored as float16 where this is exact, as in brush files; the runtime converts them to float32 on loading.

@@ -154,7 +154,7 @@ def swapped(rows: Tensor, position: Tensor, channels: tuple[int, int, int]) -> l
 
 
 def decoded(decoder: Decoder, rows: Tensor, position: Tensor, tile: int = TILE) -> Image:
-    """Decode matched features, in tiles if the picture is large: (1, 3, 4 height, 4 width), in [0, 1].
+    """Decode matched features, in tiles if the picture is large: (1, 3, 4 * height, 4 * width) in [0, 1].
 
     Args:
         decoder: a decoder on the device of the rows.

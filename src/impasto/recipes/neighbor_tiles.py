@@ -229,5 +229,5 @@ def _with_halo_inside(tile: Tile) -> Tile:
 
 
 def share_of_photo(options: PaintOptions) -> float:
-    """Return the photo's share in the picture to match, for areas that are not flat."""
+    """Return the share of the photo when it is mixed with the current picture, before the share is reduced in flat areas."""
     return options.content_weight * min(1.0, 2 - options.strength)

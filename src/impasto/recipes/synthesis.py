@@ -170,7 +170,11 @@ class Networks:
         return search_columns(self.encode(image), self.decoder.spread).float()
 
     def decode(self, rows: Tensor, size: Size, *, wraps: bool) -> Image:
-        """Decode features (positions, channels) on a grid: (1, 3, 4 height, 4 width) in [0, 1]."""
+        """Decode features (positions, channels) that lie on a grid.
+
+        Returns:
+            The picture, (1, 3, 4 * height, 4 * width) in [0, 1].
+        """
         places = torch.arange(len(rows), device=rows.device).reshape(size)
         halo = _HALO // CELL_PX if wraps else 0
         if wraps:

@@ -173,5 +173,5 @@ def _pasted(picture: Image, mask: Mask, filling: Image) -> Image:
 
 
 def _shrunk(mask: Mask) -> Mask:
-    """Shrink the white area of a mask by a few pixels, so that the seam is also synthesized."""
+    """Shrink the area of known pixels (white) by a few pixels, so that the pixels along the seam are synthesized, too."""
     return 1 - F.max_pool2d(1 - mask, 2 * _SOFT_PX + 1, stride=1, padding=_SOFT_PX)

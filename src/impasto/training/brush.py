@@ -114,7 +114,7 @@ class BrushStep:
 
 
 class StyleTargets:
-    """The features of one or more style pictures: one row per position, from which the neighbors are taken, and statistics.
+    """The statistics of style pictures, and their features: one row per position, among which neighbors are searched.
 
     Args:
         pictures: style pictures at training scale, (1, 3, height, width); height and width are multiples of 8.
