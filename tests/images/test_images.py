@@ -4,6 +4,7 @@ import os
 import struct
 import sys
 import tempfile
+import threading
 import tracemalloc
 import warnings
 import zlib
@@ -100,6 +101,7 @@ P3_RED, P3_GREEN = (0.917488, 0.200287, 0.138561), (0.458402, 0.985265, 0.298295
 def test_a_record_is_read_without_the_pixels(name: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)
     images.write(tmp_path / name, images.read(pixels), record={"seed": 7}, quality=100)
+    images.read_record(tmp_path / name)  # imports what reading needs, which takes memory too
     tracemalloc.start()
     try:
         assert images.read_record(tmp_path / name) == {"seed": 7}
@@ -567,6 +569,18 @@ def test_results_are_tagged_as_srgb_and_contain_their_record(tmp_path: Path, suf
         opened.load()
         assert opened.info["icc_profile"] == srgb_profile()
     assert images.read(path).metadata.xmp is None or b"impasto:record" not in images.read(path).metadata.xmp
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_record_is_read_from_a_pipe(tmp_path: Path, suffix: str) -> None:
+    """As in ``impasto paint --replay <(ssh host cat painting.png)``."""
+    data = images.encode(f"a{suffix}", torch.rand(1, 3, 16, 24), record={"seed": 7})
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,), daemon=True)
+    writer.start()
+    assert images.read_record(tmp_path / "pipe") == {"seed": 7}
+    writer.join()
 
 
 def test_a_picture_without_a_record_has_none(tmp_path: Path) -> None:

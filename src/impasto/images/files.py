@@ -137,7 +137,7 @@ def opened_header(file: BinaryIO, head: bytes, name: str, notes: list[str]) -> t
     """Open a file for everything but its pixels, which are not read from PNG, JPEG and TIFF files.
 
     Args:
-        file: the file, which can be read at any position.
+        file: the file, after its first bytes. A pipe is read to its end.
         head: its first bytes.
         name: its name for errors.
         notes: list to which a message is appended for each damaged part.
@@ -145,6 +145,8 @@ def opened_header(file: BinaryIO, head: bytes, name: str, notes: list[str]) -> t
     Returns:
         The picture, and bytes with the chunks of a PNG, without its pixels; for other formats, the first bytes.
     """
+    if not file.seekable():
+        file = io.BytesIO(head + file.read())
     if kind_of(head) == "PNG":  # Pillow decodes the whole picture to find metadata behind the pixels
         head = chunks.readable(chunks.in_miniature(file), notes)
         return opened_picture(head, name), head
