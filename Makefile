@@ -25,7 +25,7 @@ demo: $(CORE)  ## install impasto and paint a photo: demo.png
 	$(BIN)/impasto demo -o demo.png
 
 test: check  ## all checks of CI: format, lint, types, imports, tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 check: $(DEV)
 	$(BIN)/ruff format --check .
@@ -34,7 +34,7 @@ check: $(DEV)
 	$(BIN)/lint-imports
 
 quick: $(DEV)  ## the fast tests, less than two minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 bench: $(DEV)  ## measure speed, memory, growth and quality with public pictures, about 15 minutes; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py
