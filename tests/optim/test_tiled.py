@@ -13,9 +13,9 @@ from impasto.features.statistics import moments
 from impasto.losses.features import Objective, StyleLoss
 from impasto.losses.picture import Smoothness
 from impasto.optim.adam import Adam
-from impasto.optim.engine import Guard, OptimizerSettings, Step, optimize, pyramid
+from impasto.optim.engine import Guard, Momentum, OptimizerSettings, Step, optimize, pyramid, restore_momentum
 from impasto.optim.parametrization import image_of, to_image, to_planes, to_planes_sparingly
-from impasto.optim.stored import StoredAdam
+from impasto.optim.stored import StoredAdam, StoredPlane
 from impasto.optim.tiled import SMALLEST_TILE_PX, TilePlan, Tiling
 from impasto.options import Canvas
 from impasto.tensors import Features
@@ -90,6 +90,27 @@ def test_adam_on_disk_takes_the_steps_of_adam(random: torch.Generator) -> None:
         one.step(lambda: torch.zeros(()))
         other.step(lambda: torch.zeros(()))
     assert torch.equal(first, second)
+
+
+def test_momentum_on_disk_is_that_in_memory_and_is_written_channel_by_channel(
+    random: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = [], StoredPlane.write
+
+    def counted(self: StoredPlane, start: int, values: Tensor) -> None:
+        written.append(values.numel())
+        write(self, start, values)
+
+    monkeypatch.setattr(StoredPlane, "write", counted)
+    plane = torch.zeros(1, 3, 9, 13)
+    small = {"step": 2} | {name: torch.rand(1, 3, 4, 6, generator=random) for name in ("exp_avg", "exp_avg_sq")}
+    states = []
+    for optimizer in (Adam([plane], 0.1, (0.9, 0.99)), StoredAdam([plane], 0.1, (0.9, 0.99))):
+        restore_momentum(optimizer, [plane], Momentum([small]), scale=2.0)
+        states.append(optimizer.state[plane])
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert torch.equal(states[0][name], states[1][name].tensor())
+    assert max(written) == 9 * 13
 
 
 def test_snapshots_on_disk_are_restored(random: torch.Generator) -> None:

@@ -31,7 +31,9 @@ def scaled(values: Array, name: str, notes: list[str]) -> Array:
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         if values.dtype.itemsize == 2:
             notes.append("16-bit")
-        return (values.astype(np.float32) / np.float32(256**values.dtype.itemsize - 1)).astype(np.float32)
+        result = values.astype(np.float32)
+        result /= np.float32(256**values.dtype.itemsize - 1)  # in place: a large picture fits only once
+        return result
     is_float = values.dtype.kind == "f"
     values = _finite(values, name, notes) if is_float else values
     sample = values.reshape(-1)

@@ -705,6 +705,10 @@ def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, mo
         now = fresh_files(plane) if isinstance(optimizer, StoredAdam) else {}
         for (name, values), factor in zip(before.items(), (share, share**2), strict=True):
             values = values.tensor().to(plane) if isinstance(values, StoredPlane) else values
-            larger = F.interpolate(values, size=size, mode="bilinear", align_corners=False).mul_(factor)
-            now[name] = now[name].copy_(larger) if name in now else larger
+            if name not in now:
+                now[name] = F.interpolate(values, size=size, mode="bilinear", align_corners=False).mul_(factor)
+                continue
+            for channel, part in enumerate(values.split(1, dim=1)):  # a file is written channel by channel, to save memory
+                larger = F.interpolate(part, size=size, mode="bilinear", align_corners=False).mul_(factor)
+                now[name].write(channel * larger.numel(), larger)
         optimizer.state[plane] = now | {"step": state["step"]}

@@ -15,6 +15,7 @@ from impasto.images import Picture, fitted_size, resize
 from impasto.optim.engine import Size
 from impasto.optim.parametrization import to_laplacian
 from impasto.options import PaintOptions
+from impasto.runtime.memory import return_freed_memory
 from impasto.styles.named import NamedStyle
 from impasto.tensors import Image
 
@@ -63,7 +64,11 @@ class Checkpoint:
         Raises:
             ImageFileError: the file cannot be read.
         """
-        return images.read(self.picture).image if isinstance(self.picture, Path) else self.picture
+        if not isinstance(self.picture, Path):
+            return self.picture
+        image = images.read(self.picture).image
+        return_freed_memory()  # reading a large file frees many blocks
+        return image
 
 
 def remaining(sizes: Sequence[tuple[Size, int]], checkpoint: Checkpoint) -> tuple[tuple[Size, int], ...]:
