@@ -308,7 +308,8 @@ def test_included_brushes_are_listed_and_used_by_name(capsys: Capture, folder: P
     assert Path("a-cup.png").exists()
 
 
-def test_show_prints_all_metadata(capsys: Capture) -> None:
+def test_show_prints_all_metadata_but_the_curve_of_the_losses(capsys: Capture) -> None:
+    save_brush("mine.brush", Johnson(Layout(4, blocks=1, ends=5)), FACTS | {"curve": '[{"seconds": 30.8}]', "source": ""})
     assert main(("brushes", "show", "mine.brush")) == 0
     out = capsys.readouterr().out
     lines = out.splitlines()
@@ -319,6 +320,7 @@ def test_show_prints_all_metadata(capsys: Capture) -> None:
     assert f"SHA-256 {load_brush('mine.brush').sha256}" in out
     assert "layout: 4 channels, 1 blocks" in out
     assert "\x1b" not in out
+    assert not re.search("^(curve|source):", out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("words", [("show", "in/a.jpg"), ("show", "gone"), ("convert", "mine.brush", "out.brush")])

@@ -11,6 +11,9 @@ from impasto.errors import OptionError, WeightsError
 if TYPE_CHECKING:
     from impasto.networks.johnson import Layout
 
+_LONG = ("curve",)
+"""Metadata that is too long for the screen: the losses during training."""
+
 app = App(name="brushes", help="List, show and convert brushes, small networks for one style.")
 
 
@@ -44,7 +47,8 @@ def show(brush: str, /) -> None:
     console = message_console(quiet=False, to_stderr=False)
     console.print(printable(facts.pop("name", "") or path.stem))
     for name, value in facts.items():
-        console.print(f"{printable(name).replace('_', ' ')}: {printable(value)}")
+        if value and name not in _LONG:
+            console.print(f"{printable(name).replace('_', ' ')}: {printable(value)}")
     count = sum(each.numel() for each in network.parameters())
     console.print(f"layout: {_layout_in_words(network.layout)}; {count:,} weights")
     console.print(f"file: {path}, {_size(path)}, SHA-256 {network.sha256}")
