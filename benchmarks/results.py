@@ -276,7 +276,8 @@ def curve_line(script: str, each: Mapping[str, Any]) -> str:
 
 def votes(found: Mapping[str, Any]) -> list[str]:
     """Return the table of the juries of a file: one row for each jury."""
-    lines = [f"Votes of {found['date']}, {found['jurors']} jurors for each row; {found['pictures']}:", ""]
+    usual = "" if all("jurors" not in each for each in found["juries"]) else " where no other number is given"
+    lines = [f"Votes of {found['date']}, {found['jurors']} jurors for each row{usual}; {found['pictures']}:", ""]
     return [*lines, "| jury | pairs | votes | result |", "|---|---|---|---|", *map(jury_line, found["juries"])]
 
 
