@@ -104,12 +104,14 @@ def test_the_gatys_recipe_keeps_to_the_memory_limit(content: Picture, style: Pic
     assert program < context.peak_bytes <= 1.5 * 2**30
 
 
+@pytest.mark.slow
 def test_the_size_of_the_tiles_does_not_change_the_picture(content: Picture, style: Picture) -> None:
     large, small = (last_of(content, [style], TilePlan((), 0, tile_px=each)) for each in (96, 64))
     assert small.loss == pytest.approx(large.loss, rel=1e-5)
     assert float((small.image - large.image).abs().mean()) < 1e-4
 
 
+@pytest.mark.slow
 def test_several_styles_are_painted_in_tiles(content: Picture, style: Picture) -> None:
     other = replace(style, image=style.image.flip(1))
     whole = last_of(content, [style, other])
