@@ -19,7 +19,7 @@ from torch import Tensor
 from impasto.images import resize
 from impasto.losses.features import PIXELS, Objective
 from impasto.optim.adam import Adam, MultigridAdam
-from impasto.optim.parametrization import image_of, to_image, to_planes, to_planes_sparingly
+from impasto.optim.parametrization import enlarged_strips, image_of, to_image, to_planes, to_planes_sparingly
 from impasto.optim.stored import StoredAdam, StoredPlane, fresh_files
 from impasto.optim.tiled import Encode, TiledObjective, TilePlan, Tiling
 from impasto.options import Canvas, Decay, Optimizer
@@ -708,7 +708,7 @@ def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, mo
             if name not in now:
                 now[name] = F.interpolate(values, size=size, mode="bilinear", align_corners=False).mul_(factor)
                 continue
-            for channel, part in enumerate(values.split(1, dim=1)):  # a file is written channel by channel, to save memory
-                larger = F.interpolate(part, size=size, mode="bilinear", align_corners=False).mul_(factor)
-                now[name].write(channel * larger.numel(), larger)
+            for channel, part in enumerate(values.split(1, dim=1)):  # a file is written in strips, to save memory
+                for top, strip in enlarged_strips(part, (size[0], size[1])):
+                    now[name].write((channel * size[0] + top) * size[1], strip.mul_(factor))
         optimizer.state[plane] = now | {"step": state["step"]}

@@ -9,6 +9,7 @@ easily as single pixels.
 pyramid of the two color planes at half resolution.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -66,12 +67,19 @@ def _in_place(image: Image, levels: int) -> list[Tensor]:
     height, width = image.shape[-2:]
     half = ((height + 1) // 2, (width + 1) // 2)
     small = F.interpolate(image, size=half, mode="bilinear", antialias=True, align_corners=False)
-    for top in range(0, height, _STRIP_ROWS):
-        rows = Side(half[0], height, top, min(top + _STRIP_ROWS, height))
-        first, last = sources(*rows)
-        columns = Side(half[1], width, 0, width)
-        image[..., top : top + _STRIP_ROWS, :] -= bilinear_part(small[..., first:last, :], (rows, columns))
+    for top, strip in enlarged_strips(small, (height, width)):
+        image[..., top : top + strip.shape[-2], :] -= strip
     return [image, *to_laplacian(small, levels - 1)]
+
+
+def enlarged_strips(image: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    """Enlarge a picture or a plane by bilinear interpolation; yield strips of rows, each with its first row."""
+    height, width = size
+    columns = Side(image.shape[-1], width, 0, width)
+    for top in range(0, height, _STRIP_ROWS):
+        rows = Side(image.shape[-2], height, top, min(top + _STRIP_ROWS, height))
+        first, last = sources(*rows)
+        yield top, bilinear_part(image[..., first:last, :], (rows, columns))
 
 
 def to_image(planes: list[Tensor], canvas: Canvas) -> Image:
