@@ -147,7 +147,7 @@ def test_all_flags_without_effect_are_named_in_one_note(capsys: Capture) -> None
     ("gone", "words"),
     [
         ("Monet_sem.png", "the map of the style, 'samples/Monet_sem.png', was not found"),
-        ("Coastline_sem.png", "the map of the result, 'samples/Coastline_sem.png', was not found"),
+        ("Coastline_sem.png", "the map of the result ('samples/Coastline_sem.png') was not found"),
     ],
 )
 def test_a_missing_map_is_named(capsys: Capture, gone: str, words: str) -> None:

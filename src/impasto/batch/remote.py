@@ -49,7 +49,7 @@ _LASTING = (PermissionError, NotImplementedError)
 """Errors for which there is no second try."""
 _SHORTEST_SECONDS = 2.0
 _LARGEST_SHARE = 0.05
-"""The manifest is written at most every two seconds, and in at most this share of the time."""
+"""The minimum time between two uploads of the manifest, and the maximum share of the time that these uploads take."""
 _PASSWORD = re.compile(r"(://[^/@:]*):[^/]*@")
 
 
@@ -171,7 +171,7 @@ class RemoteFolder:
             copy.unlink(missing_ok=True)
 
     def holds(self, name: str, line: Mapping[str, Any]) -> bool:
-        """Return whether a result has the version or, if not, the hash that is in its line of the manifest."""
+        """Return whether a result matches its line of the manifest, by version or, if the versions differ, by hash."""
         version = self._versions.get(name)
         if version is None:
             return False

@@ -15,7 +15,8 @@ from impasto.runtime.devices import seconds_now
 _WAITING = 4
 """The number of results that may wait for each thread."""
 _SHARE = 0.05
-"""The share of the time of painting for which its upload is waited for, so that the line of a slow picture is not late."""
+"""How long to wait for uploads after a picture is painted, as a share of the time that painting took. Without this wait, the
+outcome of the picture would be returned only after the next picture is painted."""
 
 
 class UploadingPool:

@@ -68,7 +68,7 @@ def batch(
         contents: A photo, a folder, a glob in quotes, or a .csv file with the columns content and style and any options.
         styles: A picture, a folder, a glob in quotes, or names from "impasto styles list" separated by commas; for --method
             brush, brushes. A .csv file contains its own styles.
-        more: Extra arguments, which are refused, because globs must be in quotes.
+        more: Extra arguments, such as the file names of a glob without quotes; they cause an error.
         method: How to paint: instant (one pass), paint (better and slower) or brush (one small network per style).
         cluster: Workers.
         files: Output files.

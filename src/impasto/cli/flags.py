@@ -42,8 +42,8 @@ def as_flags(options: type, *, is_grouped: bool = True, without_default: Contain
 
     Args:
         options: the dataclass of options.
-        is_grouped: whether help shows the flags by tier; if false, help shows all of them in one group, which the
-            command sets.
+        is_grouped: whether help groups the flags by tier; if false, help shows all of them in one group, and the command
+            chooses this group.
         without_default: the names of the fields whose defaults help does not show.
     """
     hints, texts, tiers = get_type_hints(options), field_texts(options), tier_by_name(options)

@@ -48,7 +48,7 @@ def reason_for_instant(photo: str, sources: MaskSources, options: InstantOptions
     """Return why ``impasto instant`` must paint a photo from disk; empty if it paints it in memory.
 
     Raises:
-        ResourceError: painting would take more than ``--max-memory``, both in memory and from disk.
+        ResourceError: painting would take more than ``--max-memory``, whether in memory or from disk.
     """
     found = _planned(photo, needed_px(options)[0] if sources.is_empty else 0)
     return "" if found is None else reason_to_stream(photo, found, *instant_streaming.memory_of(found, options), run)
@@ -143,7 +143,7 @@ def _tiff(photo: str, output: Path | None, reason: str) -> Path:
     """Return the output. Raise unless it is a TIFF."""
     if output is None or output == STDOUT or output.suffix.lower() not in SUFFIXES:
         raise ImageFileError(
-            f"'{Path(photo).name}': {reason}, so it is painted from disk into a TIFF; "
+            f"'{Path(photo).name}': {reason}, so it is painted from disk, and the result must be a TIFF; "
             "give an --output that ends in .tif, or use a smaller --size"
         )
     return output

@@ -153,7 +153,7 @@ def paint_photos(batch: Batch, painter: BrushPainter, options: BrushOptions, mes
 
 
 def _paint_next(session: _Session, source: str) -> int:
-    """Paint and save one of the photos, or skip it. Return 130 if the user interrupted and a message says so, otherwise 0."""
+    """Paint and save one of the photos, or skip it. Return 130 if the user interrupted and this was printed, otherwise 0."""
     batch, options, started = session.batch, session.options, seconds_now()
     console = message_console(quiet=session.messages.quiet)
     try:

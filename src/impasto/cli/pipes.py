@@ -40,7 +40,7 @@ def marked(words: Sequence[str]) -> list[str]:
             found.append(STDIN)
     if STDIN in found and found[0] not in _COMMANDS:
         *others, last = _COMMANDS
-        raise OptionError(f"only impasto {', '.join(others)} and {last} can read '-', standard input; give the name of a file")
+        raise OptionError(f"only impasto {', '.join(others)} and {last} can read '-' (standard input); give the name of a file")
     return found
 
 

@@ -80,7 +80,7 @@ def has_short_help(command: str) -> bool:
 
 
 def _row(options: type, name: str) -> tuple[str, str]:
-    """Return a row of the help: an option as written on the command line; the first sentence of its text, and its default."""
+    """Return a row of the help: an option as on the command line, and the first sentence of its text with its default."""
     hint = get_type_hints(options, include_extras=False)[name]
     default = next(each.default for each in dataclasses.fields(options) if each.name == name)
     shown = f" [{default}]" if isinstance(default, int | float | str) and default not in (False, "", 0.0) else ""

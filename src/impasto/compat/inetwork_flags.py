@@ -73,7 +73,7 @@ class InetworkOptions:
     """False: paint a square; the saved result is resized to the photo's aspect ratio."""
 
     content_layer: str = "conv5_2"
-    """Convolution for the content loss, which compares features after the ReLU that follows it."""
+    """Convolution for the content loss; features are compared after the ReLU that follows this convolution."""
 
     init_image: str = "content"
     """Initial picture: content, noise, gray (which also makes the content gray), or a picture file."""

@@ -211,8 +211,8 @@ def found_maps(style: str, content: str | None, output: Path | None) -> FoundMap
         )
     if style_map.is_file():
         raise OptionError(
-            f"the map of the result, {wanted or 'next to --content'}, was not found, but '{style_map}' was; draw the map "
-            f"of the result in the colors of '{style_map}'"
+            f"the map of the result ({wanted or 'a file next to --content'}) was not found, but '{style_map}' was; draw the "
+            f"map of the result in the colors of '{style_map}'"
         )
     what = "the style is applied without maps" if content else "a texture of the style is made"
     looked_for = ", ".join(f"'{each}'" for each in dict.fromkeys((style_map, *targets)))

@@ -26,8 +26,8 @@ _BESIDE = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _EXACT = 2**26
 """Number of comparisons up to which the search is exact."""
 _USAGE_ROUNDS, _USAGE_STEP, _FREE_USE = 6, 0.025, 1.0
-"""Search with penalties: the number of rounds; the factor of the penalty that each round adds; and the use, relative to even
-use, above which a position gets a penalty."""
+"""Search with penalties: the number of rounds, the step of the penalty in each round, and the use of a position above which its
+penalty increases (1: as often as if all positions were used evenly)."""
 _BLOCK, _CHANCE = 4, 0.3
 """Initial field: the side of its blocks, and the weight of the random term in the score of each example place."""
 _PASSES, _RANDOM, _REACH, _ROWS = 4, 3, 8, 8192

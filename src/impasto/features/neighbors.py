@@ -135,8 +135,8 @@ def match(
         allowed: for each style picture, the positions that may be used, (height, width), bool; None: all.
         shares: share of each style at each position of the picture, (styles, height, width); the shares at a position sum to 1.
             None: each position uses the most similar style.
-        coherence: bonus that is added to the cosine of a match for each of the four neighbors whose own match is adjacent to it
-            in the style.
+        coherence: bonus for matches that continue the matches of their neighbors. It is added to the cosine of a match for each
+            of the four neighbors whose match is adjacent to this match in the style.
         patches: settings for copying whole patches of the style where they are nearly as similar as single positions; None: do
             not copy patches.
 
@@ -286,9 +286,9 @@ class Keys:
         Args:
             style: index of the style picture.
             side: side of a patch, in positions.
-            uniformity: exponent; each scaled average is multiplied by this power of its length before scaling. The keys have
-                length 1, so the average is short if the patch is not uniform. Such a patch, for example a piece of sky with
-                part of a tree, is then chosen less often.
+            uniformity: exponent. After scaling, each average is multiplied by its original length, raised to this power. The
+                keys have length 1, so the original average is short if the patch is not uniform. Such a patch, for example a
+                piece of sky with part of a tree, is then chosen less often.
         """
         height, width = self.sizes[style]
         own = self.keys[self.starts[style] : self.starts[style + 1]].T.reshape(1, -1, height, width)

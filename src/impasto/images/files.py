@@ -53,7 +53,7 @@ def contents(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
 
 @contextmanager
 def opened_file(source: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, bytes]]:
-    """Open a picture file; yield it, after its first bytes, and these bytes.
+    """Open a picture file and read its first bytes; yield the file and these bytes.
 
     Raises:
         ImageFileError: see :func:`contents`.
@@ -137,13 +137,14 @@ def opened_header(file: BinaryIO, head: bytes, name: str, notes: list[str]) -> t
     """Open a file for everything but its pixels, which are not read from PNG, JPEG and TIFF files.
 
     Args:
-        file: the file, after its first bytes. A pipe is read to its end.
+        file: the open file, of which the first bytes have been read. A pipe is read to its end.
         head: its first bytes.
         name: its name for errors.
         notes: list to which a message is appended for each damaged part.
 
     Returns:
-        The picture, and bytes with the chunks of a PNG, without its pixels; for other formats, the first bytes.
+        The picture, and bytes: for a PNG, a PNG of one pixel with the other chunks of the file; for other formats, the first
+        bytes.
     """
     if not file.seekable():
         file = io.BytesIO(head + file.read())

@@ -62,7 +62,7 @@ class LargePicture:
 
     @property
     def widest_px(self) -> int:
-        """The number of columns of the picture, or of its strips in the file if they are more."""
+        """The width of the upright picture, or its width in the file if that is larger."""
         return self.size[1] if self._orientation < 5 else max(self.size)
 
     def strips(self) -> Iterator[tuple[Place, Array]]:

@@ -115,7 +115,7 @@ class ReadingPlan:
 
     Attributes:
         size: (height, width) in the file, before any rotation.
-        read_size: (height, width) after the picture was reduced, if it is; before any rotation.
+        read_size: (height, width) of the picture that is read, which may be reduced; before any rotation.
         peak_bytes: the peak memory of reading.
     """
 

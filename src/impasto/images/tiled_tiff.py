@@ -45,7 +45,7 @@ def write_tiled(  # noqa: PLR0913  (the settings of impasto.images.write)
         metadata: metadata to write into the file.
         record: record of the run that made the picture.
         keep_gps: whether to keep the location of the photo in the metadata.
-        folder: where the file is until it is complete, on the same file system; by default, its own folder.
+        folder: the folder of the temporary file, on the same file system; by default, the folder of ``path``.
 
     Raises:
         ImageFileError: the suffix is not that of a TIFF, the folder is missing, or the disk is full.

@@ -330,7 +330,7 @@ def reason_to_stream(name: str, photo: ReadingPlan, painted_bytes: int, from_dis
         run: the memory limit.
 
     Raises:
-        ResourceError: painting would take more than ``--max-memory``, both in memory and from disk.
+        ResourceError: painting would take more than ``--max-memory``, whether in memory or from disk.
     """
     pixels, limit = math.prod(photo.size), MemoryLimit.of(run, torch.device("cpu"))
     if pixels > MAX_PIXELS:
