@@ -90,8 +90,8 @@ class HistogramLoss(Loss):
     The gradient treats the matched values as constants.
 
     Args:
-        target: by layer, evenly spaced quantiles of the style, from the minimum to the maximum of each channel,
-            (channels, quantiles), in the encoder's own channels.
+        target: quantiles of the style by layer, (channels, quantiles): evenly spaced, from the minimum to the maximum of each
+            channel. The channels are those of the encoder; no head is applied.
         weights: weight of each layer, normalization included.
 
     Raises:

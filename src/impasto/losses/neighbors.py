@@ -190,7 +190,8 @@ class MatchLoss(Loss):
         rows: hypercolumns of the styles, (positions, channels of all layers).
         position: (height, width), the row of each position's match.
         heads: affine map of each layer, in concatenation order.
-        mixed: changes the target of a tile before it is scaled to length 1; takes the target and the tile. None: no change.
+        mixed: function of the target of a tile and the tile; returns the target to use, which is then scaled to length 1.
+            None: no change.
     """
 
     name: ClassVar[str] = "style"
@@ -260,8 +261,8 @@ class PaletteLoss(Loss):
         target: the style's feature vectors by layer.
         heads: affine maps to the channels of the target.
         generator: random generator for the grid offset.
-        style: for each part of the picture, the index of the only style picture to search for neighbors, (height, width);
-            None: all style pictures are searched.
+        style: index of the style picture to search at each position, (height, width), at any size; None: all style pictures
+            are searched.
         positions: maximum number of positions per layer.
 
     Source:

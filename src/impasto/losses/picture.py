@@ -234,7 +234,7 @@ def mean_activity(image: Image) -> Tensor:
 
 
 def _strips(image: Image) -> Iterator[tuple[int, Image, slice]]:
-    """Yield the first row of each strip, the strip with a halo, and the rows of the strip without the halo."""
+    """Yield for each strip its first row, the strip with its halo, and the slice of rows that removes the halo."""
     height = image.shape[-2]
     for top in range(0, height, _STRIP_ROWS):
         first, last = max(0, top - _STRIP_HALO), min(height, top + _STRIP_ROWS + _STRIP_HALO)

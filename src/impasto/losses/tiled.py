@@ -1,7 +1,7 @@
 """Losses of a picture that is evaluated tile by tile, with the value and gradient of the whole picture.
 
 Each loss is written as a function of a *summary*: a vector that is the sum of contributions of tiles. For a mean over positions
-with a fixed target, the summary is the loss itself, so its gradient can be computed tile by tile at once. For a loss on
+with a fixed target, the summary is the loss itself, so a single pass over the tiles computes its gradient. For a loss on
 statistics, a first pass over the tiles adds up the statistics and computes the derivative of the loss with respect to the
 statistics; a second pass back-propagates this derivative through each tile. Both methods are exact, because a tile contributes
 only the positions inside it, and its halo contains everything that these positions depend on.

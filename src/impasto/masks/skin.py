@@ -27,9 +27,9 @@ from impasto.tensors import Image, Mask
 Array = npt.NDArray[Any]
 _EDGE_PX, _FACES_EDGE_PX = 480, 320
 _LIKELY, _GUESSED, _ENOUGH = 0.5, 0.35, 0.4
-"""Maximum shares of the photo that count as skin. A rule that is based on a likely color of the light is ignored if it finds
-more than the first share. Any other rule is ignored if it finds more than the second share, or if the total area with it would
-exceed the third."""
+"""Maximum shares of the photo that count as skin. A rule that is based on a likely color of the light is used only if it finds
+less than ``_LIKELY``. Any other rule is used only if it finds less than ``_GUESSED`` and the total area with it stays below
+``_ENOUGH``."""
 
 
 @in_known_state

@@ -271,8 +271,8 @@ def check_shape(content: tuple[int, int], result: tuple[int, int]) -> None:
     """
     if min(measured_size(result)) < SMALLEST_SIDE:
         raise ShapeError(
-            f"the result has {result[1]}x{result[0]} pixels; both sides must be at least {SMALLEST_SIDE}, also when "
-            f"the longer side is reduced to {EDGE_PX}: enlarge or crop it"
+            f"the result has {result[1]}x{result[0]} pixels; both sides must be at least {SMALLEST_SIDE} after the longer side "
+            f"is reduced to at most {EDGE_PX}: enlarge a small result, or crop a narrow one"
         )
     stretch = (content[0] / content[1]) / (result[0] / result[1])
     if not 1 / _STRETCH <= stretch <= _STRETCH:

@@ -203,7 +203,7 @@ def _from_pyramid(planes: list[Tensor], levels: range, window: Window, leaves: l
 
 
 def _source(small: Tensor, large: Tensor, window: Window) -> tuple[Window, tuple[Side, Side]]:
-    """Return the part of a small plane from which to interpolate a part of a larger plane, and the rows and columns to use."""
+    """Return the part of the small plane that determines a window of the large one, and the sides for :func:`bilinear_part`."""
     rows = Side(small.shape[-2], large.shape[-2], window.top, window.bottom)
     columns = Side(small.shape[-1], large.shape[-1], window.left, window.right)
     return Window(*sources(*rows), *sources(*columns)), (rows, columns)

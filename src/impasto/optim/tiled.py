@@ -192,7 +192,11 @@ class TiledObjective:
 def _of_tile(
     terms: Sequence[TiledTerm], slopes: Sequence[Tensor | None], features: Features, tile: Tile
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return a scalar whose gradient is a tile's part of the whole gradient, and the tile's part of each loss that is a sum."""
+    """Return the parts that a tile contributes.
+
+    Returns:
+        A scalar whose gradient is the part of the whole gradient; and, by name, the part of each loss that is a sum over tiles.
+    """
     total = torch.zeros((), device=features[PIXELS].device)
     losses: dict[str, float] = {}
     for term, slope in zip(terms, slopes, strict=True):
@@ -206,7 +210,7 @@ def _of_tile(
 
 
 def _add_gradients(planes: Sequence[Tensor], leaves: Sequence[Leaf]) -> None:
-    """Add the gradients of the copies that a tile (with its halo) was computed from to the gradients of the planes."""
+    """Add the gradients of copied parts of the planes to the gradients of the planes; see :func:`part_of_image`."""
     for index, window, values in leaves:
         gradient = planes[index].grad
         if gradient is not None and values.grad is not None:

@@ -280,10 +280,10 @@ class TuneOptions:
     """Strengths of the style, one per column of the sheet, each 0 to 1.5."""
 
     strokes: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Stroke sizes for instant, one per row of the sheet, 0.25 to 4. A search uses the value if there is only one, else 1."""
+    """Stroke sizes for instant, one per row of the sheet, 0.25 to 4. A search uses the value if just one is given, else 1."""
 
     style_scales: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Style scales for paint, one per row of the sheet, 0.1 to 4. A search uses the value if there is only one, else 1."""
+    """Style scales for paint, one per row of the sheet, 0.1 to 4. A search uses the value if just one is given, else 1."""
 
     steps: int = 16
     """Optimization steps of paint at the last size."""

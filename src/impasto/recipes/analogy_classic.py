@@ -59,9 +59,9 @@ class AnalogySettings:
 
     Attributes:
         levels: number of sizes; None: up to 5, as long as both sides of the coarsest have at least 16 pixels.
-        kappa: preference, at least 0, for a match that continues the match of a neighboring pixel, over the nearest match.
-            With 0, the result has flat patches; with 2, strokes; with 10 or more, large fragments of A'. The paper uses 0.5 to
-            5 for textures and 2 to 25 for paintings.
+        kappa: preference, at least 0, for a coherent match (one that continues the match of a neighboring pixel)
+            over the nearest match. With 0, the result has flat patches; with 2, strokes; with 10 or more, large fragments of
+            A'. The paper uses 0.5 to 5 for textures and 2 to 25 for paintings.
         color: ``keep`` synthesizes luminance and keeps the colors of B; ``learn`` synthesizes all colors.
         transfer: ``copy`` uses the value of the matched pixel. ``linear`` also adds a correction from a linear model of the
             filter, which is fitted to similar neighborhoods of the example. The correction is the difference that the model

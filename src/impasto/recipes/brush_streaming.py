@@ -73,7 +73,7 @@ def painting_of(painter: BrushPainter, options: BrushOptions) -> Paint:
 
 
 def memory_of(photo: ReadingPlan, painter: BrushPainter, options: BrushOptions) -> tuple[int, int]:
-    """Predict the memory of painting a photo in memory, which includes the photo itself, and of painting it from disk."""
+    """Predict the memory of painting in memory, including the memory of the photo, and of painting from disk."""
     size = reduced_size(photo.size, options.size)
     in_memory = 12 * math.prod(photo.read_size) + predicted_memory(painter.network, size, options)
     return in_memory, predicted_bytes(predicted_working_bytes(size, painter, options), max(photo.size[1], size[1]))

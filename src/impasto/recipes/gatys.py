@@ -245,7 +245,8 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
 
 
 _TRIAL_PX, _LARGEST_TRIAL_PX = 128, 512
-"""Limits of the longer side of the trial picture; narrow ones are larger. A resumed painting may begin at a very large size."""
+"""Limits of the longer side of the trial picture. A narrow picture exceeds them if its shorter side would be too short to
+encode. A resumed painting may begin at a very large size."""
 _WORK_OF_TWO_PASSES = 4 / 3
 """A backward pass is about twice the work of a forward pass."""
 _TRIALS = 4

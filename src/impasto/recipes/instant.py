@@ -110,7 +110,8 @@ def refining_context(
 ) -> PaintingContext:
     """Return a painting context for refining an instant picture of a size, with the same masks.
 
-    The last two sizes are painted; with ``--hq``, only the last size. The context needs the picture: see :func:`refining`.
+    The last two sizes are painted; with ``--hq``, only the last size. The context does not contain the instant picture yet;
+    :func:`refining` adds it.
     """
     chosen = paint_options(
         size=max(size),

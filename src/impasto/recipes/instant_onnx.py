@@ -46,7 +46,7 @@ class Difference(NamedTuple):
     Attributes:
         share: share of pixels that differ by more than two steps of 1/255. Where two matches are almost equally similar,
             rounding decides which is used, and neighboring positions follow that choice.
-        least: the same share in the photo that differs least.
+        least: this share in the photo where it is smallest.
         mean: mean difference of all values.
     """
 

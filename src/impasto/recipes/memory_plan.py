@@ -33,7 +33,8 @@ class _State:
     Attributes:
         before: before the first step at a size: the picture and the state of the previous size, the matches, and the flatness
             of the photo.
-        while_painting: the planes, their gradient, two copies and a temporary one, the state of Adam, and the flatness.
+        while_painting: the planes, their gradient, two snapshots and a temporary copy of the planes, the state of Adam, and
+            the flatness.
         between: the same as ``while_painting``, but without the gradient.
     """
 

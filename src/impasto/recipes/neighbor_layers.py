@@ -25,8 +25,8 @@ _UNIFORMITY = 2.0
 def uniformity_at(edge_px: float) -> float:
     """Return the exponent of the preference for uniform patches when painting.
 
-    Up to 512 pixels, where objects appear first, the preference keeps objects of the style out of skies. At larger sizes, it
-    would repeat the few most uniform patches visibly.
+    Objects of the style first appear at sizes up to 512 pixels; at these sizes, the preference keeps them out of skies. At
+    larger sizes, it would repeat the few most uniform patches visibly.
 
     Example:
         >>> uniformity_at(512), uniformity_at(1024)

@@ -63,13 +63,14 @@ _MOST_KEYS_OF_DRAFT = 4096
 """With quality draft, styles with more positions than this are first searched on a sparse grid."""
 _PALETTE_WEIGHT = 0.2
 _FEWEST_POSITIONS, _MOST_POSITIONS, _PIXELS_PER_POSITION = 4096, 16384, 128
-"""Fewest and most positions that the palette loss draws at each step, and pixels per position between these limits. If a
-position stands for more pixels than that, the weight of the loss is reduced.
+"""Minimum and maximum number of positions that the palette loss draws at each step. Between these limits, it draws one position
+per ``_PIXELS_PER_POSITION`` pixels. For larger pictures, the weight of the loss is reduced.
 """
 _ENLARGED = 1.6
 """If a style is enlarged by more than this factor, the learning rate is reduced."""
 _MEASURED_ROWS, _MEASURED_PIXELS, _MIXED_ROWS = 1024, 2**21, 128
-"""Colors are measured in strips of at most these rows and pixels, and changed in place in strips of the last number of rows."""
+"""Colors are measured in strips of at most ``_MEASURED_ROWS`` rows and ``_MEASURED_PIXELS`` pixels, and changed in place in
+strips of ``_MIXED_ROWS`` rows."""
 _BLENDED_BELOW = 0.2
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _EVENLY = 0.6
@@ -272,7 +273,8 @@ class _Painting:
     def _palette_loss(self, styles: Sequence[Mapping[str, Tensor]], size: Size) -> Objective:
         """Make the weighted palette loss, given feature vectors of each style by layer.
 
-        A position must not have more weight in a large picture than in a small one; Adam would turn its gradient into a speck.
+        If a picture has more than ``_PIXELS_PER_POSITION`` pixels for each position, the weight is reduced. Otherwise, the
+        gradient at each position would be so large that Adam would paint a speck there.
         """
         assert self.matches is not None
         heads: Heads = {layer: compact_head(self.context.encoder, layer) for layer in PALETTE_LAYERS}
