@@ -93,7 +93,7 @@ def columns_of(features: FeatureMap, most: int) -> Tensor:
 
 
 def last_pass(context: PaintingContext, size: Size) -> NearestLoss:
-    """Make the extra loss of the last pass: match each layer separately, and match the picture instead of the photo."""
+    """Make the extra loss of the last pass: in each layer, compare the current picture with its nearest style features."""
     layers = context.options.style_layers
     heads = {layer: compact_head(context.encoder, layer) for layer in layers}
     styles = features_of_pictures(context, size)

@@ -37,7 +37,7 @@ from impasto.tensors import FeatureMap, Features, Image, Mask
 
 _GAMUT_WEIGHT = 10.0
 _UNIT_RANGE = 1 / 0.226
-"""The input range of a network that is given pictures of unit variance, as in torchvision."""
+"""Size of the input range if pictures in [0, 1] are divided by the standard deviation of their values, as in torchvision."""
 
 
 def objective_at(context: PaintingContext, size: Size) -> Objective:

@@ -201,7 +201,7 @@ def read_pictures(
 ) -> tuple[Picture, tuple[Style, ...]]:
     """Read the photo and the styles at sizes that are not much larger than the painting needs.
 
-    Masks refer to the original pictures, so if there are masks, all pictures keep their size.
+    Masks refer to the original pictures, so if there are masks, all pictures are read at their original size.
     """
     if not masks.is_empty:
         return read_content(content), read_styles(style)

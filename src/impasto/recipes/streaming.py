@@ -147,7 +147,7 @@ class Parts:
 
     @property
     def used_bytes(self) -> int:
-        """The space that the parts take on the disk, without the parts of files that were never written."""
+        """The space that the parts take on the disk. Ranges of a file that were never written take none, except on Windows."""
         return sum(_taken_bytes(each.stat()) for each in self.folder.iterdir())
 
     def raster(self, name: str, size: Size, depth: Depth) -> FileRaster:
@@ -160,7 +160,7 @@ class Parts:
         Args:
             finished: names of files that a later run needs.
             unused: names of files that are no longer needed.
-            facts: other facts of the state.
+            facts: other values to store in the state.
         """
         kept = [each for each in self.state.get("kept", []) if each not in unused]
         self.state |= {"kept": [*dict.fromkeys([*kept, *finished])], **facts}
@@ -170,7 +170,7 @@ class Parts:
             (self.folder / name).unlink(missing_ok=True)
 
     def save_rows(self, result: FileRaster, rows: int) -> None:
-        """Save that the result is painted down to a row."""
+        """Save the number of finished rows of the result."""
         result.flush()
         self.save(result.path.name, rows=rows)
 
@@ -319,8 +319,8 @@ def tiles_px(size: Size, tile: int, halo: int) -> int:
 def reason_to_stream(name: str, photo: ReadingPlan, painted_bytes: int, from_disk_bytes: int, run: Run) -> str:
     """Return why a photo must be painted from disk; empty if it is painted in memory.
 
-    It is painted from disk if reading or painting it in memory would take more than ``--max-memory`` (by default, the free
-    memory) and more than painting from disk, or if it has more than 300 megapixels.
+    It is painted from disk if it has more than 300 megapixels. Smaller photos are painted from disk only if reading or painting
+    them in memory would take more than ``--max-memory`` (by default, the free memory), and painting from disk would take less.
 
     Args:
         name: the name of the photo.
@@ -378,6 +378,6 @@ def check_room(job: Job, parts: Parts, needed_bytes: int, run: Run) -> None:
 
 
 def _rounded_up(count: float) -> str:
-    """Return a needed number of bytes in words, rounded up, so that it never looks like a smaller limit."""
+    """Return a needed number of bytes in words, rounded up, so that the text never states less than is needed."""
     unit = 2**30 / 10 if count >= 2**30 else 2**20
     return amount(math.ceil(count / unit) * unit)

@@ -71,7 +71,9 @@ def heads_of(context: PaintingContext) -> dict[str, Affine]:
 
 
 def of_unit_size(heads: Mapping[str, Affine], columns: Tensor) -> tuple[dict[str, Affine], Tensor]:
-    """Scale features so that those of the style have a root mean square of 1, which gives moments the same weight everywhere.
+    """Scale features so that those of the style have a root mean square of 1.
+
+    The weight of the moments then does not depend on the scale of a network's features.
 
     Returns:
         The heads and the style's hypercolumns, both divided by the root mean square of the hypercolumns.

@@ -75,7 +75,7 @@ class Tuning:
         trials: the trials in order; for a sheet, row by row.
 
     Raises:
-        ImpastoError: by :func:`impasto.tune`, which makes tunings.
+        ImpastoError: by :func:`impasto.tune`, which returns this object.
 
     Example:
         >>> import impasto

@@ -19,7 +19,7 @@ _CGROUPS = (
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 """Parameter numbers of mallopt, from glibc's malloc.h."""
 _KEPT_BYTES, _LARGEST_BYTES = 2**30, 2**25
-"""Freed bytes that are kept, and size from which blocks count as the largest; glibc allows no higher threshold."""
+"""Maximum of the freed bytes that are kept; minimum size of blocks that ``except_largest`` returns (glibc allows no more)."""
 
 
 def available_memory(device: torch.device) -> int | None:

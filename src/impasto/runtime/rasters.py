@@ -141,7 +141,7 @@ class FileRaster:
         self.path.unlink(missing_ok=True)
 
     def _stretches(self, place: Place, values: Array) -> Iterator[tuple[int, memoryview]]:
-        """Yield the offset in the file and the memory of each contiguous stretch of a part."""
+        """Yield each range of a part that is contiguous in the file: its offset there, and a view of its values in memory."""
         if not values.size:
             return
         if place.width == self.size[1]:

@@ -17,8 +17,8 @@ _STALE_SECONDS = 60
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """Create a temporary folder, and delete it at the end of the block.
 
-    A process that is killed cannot delete its folder. The next process that calls this function with the same prefix does, if
-    the file system supports locks, which show whether a folder is in use.
+    A process that is killed cannot delete its folder. A later call of this function with the same prefix deletes it. This needs
+    a file system that supports locks, because a lock shows whether a folder is in use.
 
     Args:
         prefix: the start of the name, which no other program uses.

@@ -64,7 +64,7 @@ class Shelf:
         return dict(sorted({**_in(_SHIPPED), **_in(styles_folder())}.items()))
 
     def _present(self, name: str) -> str:
-        """Return the current name of a style that was renamed. A name that is in use stays as it is."""
+        """Return the current name of a style that was renamed; the name of an existing style is returned unchanged."""
         return name if name in self.named() else present_name(name)
 
     def add(self, upload: str, title: str) -> dict[str, Any]:

@@ -373,9 +373,9 @@ def _unpacked(layer: str, tensors: Mapping[str, Tensor]) -> Tensor:
 def _loadings(covariance: Tensor) -> Tensor:
     """Factor a covariance (n, n): return loadings L (n, 34) so that ``L Lᵀ`` approximates it off the diagonal.
 
-    The diagonal is stored separately. Each round therefore subtracts the part of the diagonal that its eigenvectors do not
-    explain, so that the directions of the next round describe what the channels have in common. Columns are sorted by strength.
-    If there are fewer than 34 channels, the remaining columns are zeros.
+    The diagonal is stored separately. Each round therefore subtracts the part of the diagonal that the loadings of the previous
+    round do not explain, and computes new loadings. They describe what the channels have in common. Columns are sorted by
+    strength. If there are fewer than 34 channels, the remaining columns are zeros.
 
     Source: iterated principal factors, Harman 1976, Modern Factor Analysis.
     """

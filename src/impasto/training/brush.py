@@ -10,7 +10,7 @@ are averaged with the features of the network's own result. Instead of blurred c
 blurred lightness of the photo and of the result. Without this loss, dark flat parts of a photo can become light.
 
 Source: Johnson et al. 2016 (arXiv:1603.08155) for the network and the style targets; Li and Wand 2016 (arXiv:1604.04382) for
-training a network with the neighbors of its result's features; Chen and Schmidt 2016 (arXiv:1612.04337) for replacing the
+targets that are the nearest neighbors of the network's own result; Chen and Schmidt 2016 (arXiv:1612.04337) for replacing the
 features of a photo with those of the style; Zheng et al. 2016 (arXiv:1604.04326) for the stability term.
 """
 

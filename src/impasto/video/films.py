@@ -149,7 +149,7 @@ def _pixels(image: Image, size: tuple[int, int]) -> Pixels:
 
 
 def _silent(output: Path, size: tuple[int, int]) -> Clip:
-    """Return a clip without a file. Its times are in milliseconds."""
+    """Return the properties of a clip that is not read from a file. It has no sound, and its times are in milliseconds."""
     one, matrix = Fraction(1), BT709 if size[0] >= HD_ROWS else BT601
     return Clip(output, size, Fraction(1, 1000), Fraction(12), matrix, one, (), False, "")
 

@@ -223,8 +223,8 @@ def _squared(flow: Array) -> Array:
 def _same_color(old: Pixels, new: Pixels, back: Array) -> Array:
     """Return how well the clip's colors agree along the flow, in (0, 1].
 
-    A color that a neighboring pixel had before does not count as a change: edges differ between frames even if they move by
-    less than a pixel.
+    A color counts as changed only if it is outside the range of the 3 x 3 earlier pixels around it. Otherwise, edges that move
+    by less than a pixel would count as changed.
     """
     cv2, near = opencv(), np.ones((3, 3))
     moved = warped(old, back)

@@ -1,6 +1,6 @@
-"""Frames that are missing in a damaged MKV or WebM file. libav skips what it cannot read there without an error.
+"""Frames that are missing in a damaged MKV or WebM file. libav skips the parts that it cannot read, and reports no error.
 
-Bytes between two packets that belong to none of them are a sign of damage. Frames are missing if there is also a gap between
+More bytes between two packets than their headers need are a sign of damage. Frames are missing if there is also a gap between
 the times of the frames: a gap without damage is a pause of the clip.
 """
 
@@ -15,9 +15,9 @@ _MOST_BETWEEN_BYTES = 64
 _HEADER_BYTES = 4
 """Bytes between the place of a packet, according to libav, and its content: number of the track, time and flags."""
 _MAY_FOLLOW = bytes.fromhex("75 9b fb bf ec 10 11 12 19 1c")
-"""First bytes of the elements that may follow the last block of an undamaged file: parts of its group, and those at the end."""
+"""First bytes of the elements that may follow the last block of an undamaged file: of its group, or after all clusters."""
 _REORDERED = 16
-"""Number of frames by which frames may be decoded later than their packets are read."""
+"""A frame may be decoded up to this many frames after its packet was read."""
 _DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 
 
@@ -69,7 +69,7 @@ class MissingFrames:
         return bool(found) and found not in _MAY_FOLLOW
 
     def _missing(self, seconds: float) -> int:
-        """Return the number of frames missing in a time that should contain one frame."""
+        """Return the number of frames missing in a time, which is as long as one frame if none is missing."""
         return max(0, round(seconds / self._step_seconds) - 1) if self._is_checked and math.isfinite(seconds) else 0
 
 

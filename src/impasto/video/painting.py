@@ -136,7 +136,8 @@ Painting = Callable[[Iterator[Place], Sequence[Past]], Iterator[Ready]]
 class VideoRun:
     """One run: a clip, its painter, and the result.
 
-    Iterate over :meth:`paint`, then call :meth:`finish`. If the iteration stops early, the same run continues later.
+    Iterate over :meth:`paint`, then call :meth:`finish`. If the iteration stops early, a new run with the same
+    arguments continues after the last complete segment.
 
     Args:
         clip: a clip opened with :func:`impasto.video.clips.open_clip`.
