@@ -18,7 +18,7 @@ from impasto.video.libraries import opencv
 
 Array = npt.NDArray[np.float32]
 
-_FLOW_PX = 416
+_FLOW_PX = 640
 """Longer side of the frames on which the flow is estimated."""
 _SMALLEST_PX = 32
 _KEY_DISTANCE = 8
