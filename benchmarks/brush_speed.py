@@ -43,18 +43,6 @@ def onnxruntime_engine(graph: bytes) -> Paint:
     return lambda photo: torch.from_numpy(session.run(None, {"photo": photo.numpy()})[0])
 
 
-def fixed_size(graph: bytes, size: tuple[int, int]) -> bytes:
-    """Give a graph one size, so that a runtime can plan for it."""
-    import onnx
-
-    model = onnx.load_from_string(graph)
-    for value in (*model.graph.input, *model.graph.output):
-        for dimension, side in zip(value.type.tensor_type.shape.dim[2:], size, strict=True):
-            dimension.dim_value = side
-    serialized: bytes = model.SerializeToString()
-    return serialized
-
-
 def engines(network: Johnson, size: tuple[int, int]) -> dict[str, Paint]:
     graph = brush_graph(network).SerializeToString()
     int8 = precise_graph(network, "int8").SerializeToString()
@@ -67,8 +55,8 @@ def engines(network: Johnson, size: tuple[int, int]) -> dict[str, Paint]:
         "openvino": CompiledGraph(graph, precision),
         "openvino fp32": CompiledGraph(graph, "fp32"),
         "openvino int8": CompiledGraph(int8, precision),
-        "openvino, one size": CompiledGraph(fixed_size(graph, size), precision),
-        "openvino int8, one size": CompiledGraph(fixed_size(int8, size), precision),
+        "openvino, one size": CompiledGraph(graph, precision, size),
+        "openvino int8, one size": CompiledGraph(int8, precision, size),
     }
 
 

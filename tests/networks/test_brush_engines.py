@@ -47,6 +47,22 @@ def test_an_engine_agrees_with_torch_at_every_size(tiny: Path, engine: str) -> N
     assert "openvino_telemetry" not in sys.modules
 
 
+@pytest.mark.skipif(not has_openvino(), reason="no OpenVINO")
+def test_a_painter_for_one_size_compiles_a_graph_for_it_and_paints_other_sizes_too(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, int] | None] = []
+    original = brush_engines.CompiledGraph
+    monkeypatch.setattr(brush_engines, "CompiledGraph", lambda *given: sizes.append(given[2]) or original(*given))
+    painter, one = BrushPainter(tiny, EXACT, "openvino"), (33, 70)
+    single = painter.for_size(one)
+    for size in (one, (40, 40), one):
+        given = photo(*size)
+        assert (single.paint(given) - BrushPainter(tiny, EXACT, "torch").paint(given)).abs().max() < AGREES
+    painter.paint(photo(*one))
+    assert sizes == [one, None, None]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_paints_tiles_with_the_statistics_of_the_picture(

@@ -1,5 +1,6 @@
 """Run brushes with OpenVINO or ONNX Runtime, several times as fast as with PyTorch on the CPU."""
 
+import copy
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ from impasto.options.fields import check_choice
 from impasto.tensors import Image
 
 Paint = Callable[[Johnson, Image], Image]
+_Painters = WeakKeyDictionary[Johnson, Callable[[Image], Image]]
 _EXTRAS = {"openvino": "fast", "onnxruntime": "export"}
 
 
@@ -41,7 +43,14 @@ class Engines:
         self.engine = ("openvino" if is_fast else "torch") if engine == "auto" else engine
         self.precision = precision
         self._is_first = engine == "auto"
-        self._known: WeakKeyDictionary[Johnson, Callable[[Image], Image]] = WeakKeyDictionary()
+        self._size: tuple[int, int] | None = None
+        self._known: dict[tuple[int, int] | None, _Painters] = {}
+
+    def for_size(self, size: tuple[int, int]) -> "Engines":
+        """Return engines that compile a separate, faster graph for pictures of one size (height, width), with OpenVINO."""
+        engines = copy.copy(self)
+        engines._size, engines._known = size, {}
+        return engines
 
     @property
     def next_engine(self) -> str:
@@ -54,14 +63,16 @@ class Engines:
         return None if is_first or self.engine == "torch" else self._painted
 
     def _painted(self, network: Johnson, image: Image) -> Image:
+        size = self._size if self._size == image.shape[-2:] else None
         with compiling.lock:
-            known = self._known.get(network)
+            painters = self._known.setdefault(size, WeakKeyDictionary())
+            known = painters.get(network)
             if known is None:
-                known = self._known[network] = self._compiled(brush_graph(network).SerializeToString())
+                known = painters[network] = self._compiled(brush_graph(network).SerializeToString(), size)
         return known(image)
 
-    def _compiled(self, graph: bytes) -> Callable[[Image], Image]:
-        return CompiledGraph(graph, self.precision) if self.engine == "openvino" else _Session(graph)
+    def _compiled(self, graph: bytes, size: tuple[int, int] | None) -> Callable[[Image], Image]:
+        return CompiledGraph(graph, self.precision, size) if self.engine == "openvino" else _Session(graph)
 
 
 def _missing(engine: str) -> list[str]:

@@ -156,10 +156,10 @@ def _colors(b: _Brush, x: str) -> str:
 
 
 def _finish(g: Graph, x: str, sides: str, strength: float) -> None:
-    """Add nodes that crop the picture to the size of the photo, clip its colors, and blend it with the photo."""
-    x = g.node("Slice", x, g.integers(0, 0), sides, g.integers(2, 3))
+    """Add nodes that clip the colors of the picture, crop it to the size of the photo, and blend it with the photo."""
+    x = g.node("Clip", x, g.floats(0.0), g.floats(1.0))  # before cropping: runtimes compute it together with the addition
     name = "picture" if strength == 1 else ""
-    x = g.node("Clip", x, g.floats(0.0), g.floats(1.0), name=name)
+    x = g.node("Slice", x, g.integers(0, 0), sides, g.integers(2, 3), name=name)
     if strength < 1:
         painted = g.node("Mul", x, g.floats(strength))
         g.node("Add", painted, g.node("Mul", "photo", g.floats(1 - strength)), name="picture")

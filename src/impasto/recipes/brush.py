@@ -97,6 +97,12 @@ class BrushPainter:
         painter.network = self.network.with_statistics(statistics)
         return painter
 
+    def for_size(self, size: tuple[int, int]) -> "BrushPainter":
+        """Return a painter that is faster for pictures of one size (height, width), such as the frames of a video."""
+        painter = copy.copy(self)
+        painter.engines = self.engines.for_size(size)
+        return painter
+
     @in_known_state
     @torch.no_grad()
     def paint(self, image: Image) -> Image:

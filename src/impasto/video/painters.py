@@ -98,7 +98,8 @@ class BrushFrames:
     def paint(self, pixels: Pixels, shot: int, past: Sequence[Past] = ()) -> Array:
         """Paint a frame of a shot."""
         if self._current is None or self._current[0] != shot:
-            self._current = shot, self.painter.with_statistics(self._statistics[shot])
+            painter = self.painter.with_statistics(self._statistics[shot])
+            self._current = shot, painter.for_size((pixels.shape[0], pixels.shape[1]))
         photo = as_image(pixels)
         painted = self._current[1].paint(photo)
         return as_array(painted if self.strength == 1 else torch.lerp(photo, painted, self.strength))
