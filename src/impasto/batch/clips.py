@@ -1,8 +1,8 @@
 """Clips painted on a cluster. Actors paint frames, and this machine blends and encodes them in their order.
 
 A brush and the instant painter paint each frame independently, so actors can paint stretches of a few frames at the same time.
-This machine then blends all frames in order along the optical flow, which is fast. The numbers are the same as without a
-cluster, so there is no seam between stretches.
+This machine then blends all frames in order along the optical flow, which is fast. Blending gives the same values as without
+a cluster, so there is no seam between stretches.
 
 The method ``paint`` starts each frame from the previous results. Therefore, the stretches of a shot are painted one after the
 other, each from the last results of the stretch before it. Only different shots are painted at the same time.
@@ -41,9 +41,9 @@ from impasto.video.painters import BrushFrames, FramePainter, InstantFrames, loa
 from impasto.video.painting import Place, Ready, VideoRun
 
 _MOST_FRAMES, _MOST_BYTES = 8, 32 * 2**20
-"""Frames in a stretch, and the memory of their results."""
+"""Maximum number of frames in a stretch, and maximum size of their results in bytes."""
 _AHEAD = 2
-"""Stretches in memory for each stretch that an actor has: painted stretches wait for unfinished earlier ones."""
+"""Maximum number of stretches in memory, divided by the number that the actors can have. Painted ones wait for earlier ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +218,7 @@ class _Lanes:
         return lane
 
     def fill(self, lane: _Lane, most: int) -> None:
-        """Read frames of a lane until so many are waiting, or there are no more."""
+        """Read frames of a lane until ``most`` frames are waiting, or the lane has no more frames."""
         while lane is self._open and len(lane.waiting) < most and self._place is not None and not self._place.is_first:
             lane.waiting.append(self._place)
             self._place = next(self._places, None)

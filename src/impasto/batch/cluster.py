@@ -25,7 +25,7 @@ _CLIENT = "ray://"
 _ADDRESSES = f"it must be local, auto or {_CLIENT}HOST:PORT"
 _LOOPBACK = "127.0.0.1"
 _ADDRESS_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Despite its name, the value "0" makes all of Ray's servers listen on the loopback address, on any system."""
+"""With the value "0", all of Ray's servers listen on the loopback address. This also works on Linux, despite the name."""
 _MOST_WORKERS = 10_000
 _NONE_FOUND = "Could not find any running Ray instance"
 _CONNECT_SECONDS = 10.0

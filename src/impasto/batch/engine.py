@@ -12,8 +12,8 @@ from impasto.errors import ClusterError
 def outcomes_of(items: Sequence[Item], manifest: Manifest, facts: Facts, pool: Pool) -> Generator[Outcome]:
     """Yield the outcome of each item, after adding it to the manifest. Stop early if the disk is full.
 
-    If the disk is full, the user interrupts or the cluster is gone, the items that are being painted are dropped. Those whose
-    result is already in its place are added to the manifest first, and yielded unless the iterator is closed.
+    If the disk is full, the user interrupts or the cluster is gone, the items that are being painted are dropped. Items whose
+    result is already written are still added to the manifest. They are also yielded, unless the caller closes the iterator.
 
     Raises:
         ImageFileError: the manifest cannot be written.

@@ -79,7 +79,7 @@ def memory_of_frames(size: tuple[int, int], style: str, options: BatchOptions, r
 
     Args:
         size: (height, width) of the frames.
-        style: the brush; other methods need about the same for any style.
+        style: the brush; not used for other methods, which need about the same memory for any style.
         options: of the method.
         run: device and precision.
 
