@@ -14,6 +14,7 @@ import skimage.data
 import torch
 from clip_pieces import pictures_of, sound_of, times_of
 from conftest import add_tone
+from skimage.filters import gaussian
 
 from impasto import images
 from impasto.errors import ClipError, OptionError
@@ -335,6 +336,16 @@ def test_the_flow_follows_a_panning_camera() -> None:
     assert np.median(motion.flow[..., 1]) == pytest.approx(0, abs=0.3)
     assert motion.trust[20:-20, 20:-20].mean() > 0.7
     assert motion.trust[:, -1].max() < 0.5  # these pixels were outside of the frame before
+
+
+def test_blending_keeps_most_of_the_contrast_of_strokes() -> None:
+    random, clip, stabilizer = np.random.default_rng(0), skimage.data.astronaut()[:96, 100:228], Stabilizer(0.8)
+    for _ in range(12):
+        strokes = gaussian(random.random((96, 128, 3)), 1.0, channel_axis=-1).astype(np.float32)
+        result = stabilizer.blend(clip, strokes) / 255
+    of_result, of_strokes = ((each - gaussian(each, 3.0, channel_axis=-1)).std() for each in (result, strokes))
+    assert 0.7 * of_strokes < of_result < 1.1 * of_strokes  # blending alone gives 0.4
+    assert abs(result.mean() - strokes.mean()) < 0.01
 
 
 def test_nothing_of_the_previous_shot_is_blended_after_a_cut() -> None:
