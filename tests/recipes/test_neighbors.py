@@ -336,6 +336,6 @@ def test_an_enlarged_style_gives_no_noise() -> None:
     """With a high learning rate, the objective of the last size rose by a third above its start."""
     photo = images.read(skimage.data.astronaut()[60:188, 160:288].copy())
     style = images.read(skimage.data.coffee()[100:200, 150:250].copy())
-    context = gatys.set_up(photo, [style], paint_options(size=768), Run(device="cpu", precision="fp32"))
+    context = gatys.set_up(photo, [style], paint_options(size=768), Run(device="cpu"))
     last = [step.loss for step in neighbors.paint_steps(context) if max(step.size) == max(context.sizes[-1][0])]
     assert max(last) < 1.1 * last[0]

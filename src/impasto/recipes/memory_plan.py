@@ -33,9 +33,9 @@ class _State:
     Attributes:
         before: before the first step at a size: the picture and the state of the previous size, the matches, and the flatness
             of the photo.
-        while_painting: the planes, their gradient, two snapshots and a temporary copy of the planes, the state of Adam, and
-            the flatness.
-        between: the same as ``while_painting``, but without the gradient.
+        while_painting: during the steps: the planes, their gradient, the flatness, and, where they are not on disk, two
+            snapshots and a temporary copy of the planes and the state of Adam.
+        between: after the steps: the planes, the flatness, and the state of Adam where it is not on disk.
     """
 
     before: int
@@ -43,7 +43,7 @@ class _State:
     between: int
 
 
-_IN_MEMORY, _ON_DISK = _State(20, 88, 42), _State(10, 26, 11)
+_IN_MEMORY, _ON_DISK = _State(20, 88, 42), _State(10, 33, 11)
 _FIXED = 200 * 2**20
 """Bytes for the workspace of the libraries."""
 _GAPS = 1.3
