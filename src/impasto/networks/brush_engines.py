@@ -63,7 +63,8 @@ class Engines:
         return None if is_first or self.engine == "torch" else self._painted
 
     def _painted(self, network: Johnson, image: Image) -> Image:
-        size = self._size if self._size == image.shape[-2:] else None
+        shape = (image.shape[-2], image.shape[-1])
+        size = shape if shape == self._size else None
         with compiling.lock:
             painters = self._known.setdefault(size, WeakKeyDictionary())
             known = painters.get(network)
