@@ -24,9 +24,8 @@ help:  ## this list
 demo: $(CORE)  ## install impasto and paint a photo: demo.png
 	$(BIN)/impasto demo -o demo.png
 
-# Three processes on two cores: some tests wait for servers and browsers.
 test: check  ## all checks of CI: format, lint, types, imports, tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 check: $(DEV)
 	$(BIN)/ruff format --check .
@@ -35,14 +34,14 @@ check: $(DEV)
 	$(BIN)/lint-imports
 
 quick: $(DEV)  ## the fast tests, less than two minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 bench: $(DEV)  ## measure speed, memory, growth and quality with public pictures, about 15 minutes; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/batch.py --count 12 --rounds 2
-	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/brush_speed.py --layouts small medium
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/brush_speed.py
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/results.py
 

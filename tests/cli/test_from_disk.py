@@ -198,7 +198,7 @@ def test_a_style_comes_through_a_pipe_and_its_notes_are_printed(capsys: Capture,
 @needs_libvips
 def test_what_cannot_be_painted_from_disk_is_one_sentence(capsys: Capture) -> None:
     begin = ("instant", "photo.tif", "picture.jpg", "--size", "0")
-    assert "into a TIFF; give an --output that ends in .tif" in refused(capsys, *begin, "-o", "out.png")
+    assert "the result must be a TIFF; give an --output that ends in .tif" in refused(capsys, *begin, "-o", "out.png")
     assert "a mask is not supported" in refused(capsys, *begin, "-o", "out.tif", "--content-mask", "mask.png")
     assert "--color keep is not supported" in refused(capsys, *begin, "-o", "out.tif", "--color", "keep")
     assert "--color-amount has no effect" in refused(capsys, *begin, "-o", "out.tif", "--color-amount", "0.5")

@@ -157,7 +157,7 @@ def test_a_missing_map_is_named(capsys: Capture, gone: str, words: str) -> None:
 
 def test_the_maps_that_were_looked_for_are_named_with_a_photo(capsys: Capture) -> None:
     sentence = refused(capsys, "--style", "samples/Monet.jpg", "--content", "samples/Seth.png", "-o", "out.png")
-    assert "'samples/Seth_sem.png' or 'out_sem.png', was not found" in sentence
+    assert "('samples/Seth_sem.png' or 'out_sem.png') was not found" in sentence
 
 
 @pytest.mark.parametrize(
