@@ -36,7 +36,7 @@ check: $(DEV)
 quick: $(DEV)  ## the fast tests, less than two minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
-bench: $(DEV)  ## measure speed, memory, growth and quality with public pictures, about 15 minutes; writes docs/benchmarks.md
+bench: $(DEV)  ## measure speed, memory, growth and quality with public pictures, about 20 minutes; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/growth.py

@@ -23,13 +23,15 @@ _FLOW_PX = 640
 _SMALLEST_PX = 32
 _KEY_DISTANCE = 8
 """Every eighth frame of a shot is a key frame."""
-_MOST_KEPT = 0.95
+_MOST_KEPT = 0.99
 """Share of the previous result at stability 1."""
 _BANDS, _MOST_GAIN, _LEAST_VARIANCE = ((5, 25), (17, 37)), 2.0, 1e-7
 """For each size of details, the sides of the filters that separate them and that average their variance; the largest factor for
 details; and a variance below which they hardly change."""
 _OPPONENTS = np.array([[1, 1, 1], [1.5, 0, -1.5], [-0.75, 1.5, -0.75]], np.float32) / 3
 """Matrix from RGB to brightness and two differences of colors."""
+_TOLERANCE = 1.2
+"""Squared distance in pixels by which the forward and the backward flow may differ, in addition to 1 % of their squared lengths."""
 _SAME_COLOR = 0.06
 """Color difference in the clip, in [0, 1], at which the share of the previous result decreases to 1/e."""
 
@@ -260,7 +262,7 @@ def _agreement(back: Array, forth: Array) -> Array:
     gap, length = _squared(back + returned), _squared(back) + _squared(returned)
     x, y = places[..., 0], places[..., 1]
     inside = (x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5)
-    agrees = (gap < 0.01 * length + 0.5) & inside
+    agrees = (gap < 0.01 * length + _TOLERANCE) & inside
     found: Array = cv2.GaussianBlur(cv2.erode(agrees.astype(np.float32), np.ones((3, 3))), (3, 3), 0)
     return found
 
