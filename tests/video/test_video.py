@@ -344,7 +344,7 @@ def test_blending_keeps_most_of_the_contrast_of_strokes() -> None:
         strokes = gaussian(random.random((96, 128, 3)), 1.0, channel_axis=-1).astype(np.float32)
         result = stabilizer.blend(clip, strokes) / 255
     of_result, of_strokes = ((each - gaussian(each, 3.0, channel_axis=-1)).std() for each in (result, strokes))
-    assert 0.7 * of_strokes < of_result < 1.1 * of_strokes  # blending alone gives 0.4
+    assert 0.6 * of_strokes < of_result < 1.1 * of_strokes  # blending alone gives 0.4
     assert abs(result.mean() - strokes.mean()) < 0.01
 
 

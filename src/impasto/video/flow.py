@@ -31,7 +31,7 @@ details; and a variance below which they hardly change."""
 _OPPONENTS = np.array([[1, 1, 1], [1.5, 0, -1.5], [-0.75, 1.5, -0.75]], np.float32) / 3
 """Matrix from RGB to brightness and two differences of colors."""
 _TOLERANCE = 1.2
-"""Squared distance in pixels by which the forward and the backward flow may differ, in addition to 1 % of their squared lengths."""
+"""Squared distance in pixels by which the two flows may differ, in addition to 1 % of their squared lengths."""
 _SAME_COLOR = 0.06
 """Color difference in the clip, in [0, 1], at which the share of the previous result decreases to 1/e."""
 
@@ -163,19 +163,25 @@ def with_contrast_of(painted: Array, blend: Array) -> Array:
         >>> float(abs(with_contrast_of(painted, blend).std() / painted.std() - 1)) < 0.05
         True
     """
-    cv2 = opencv()
-    rest, wanted = (cv2.transform(each, _OPPONENTS) for each in (blend, painted))
-    found: Array = np.zeros_like(rest)
-    for side, near in _BANDS:
-        smooth, smooth_wanted = (cv2.stackBlur(each, (side, side)) for each in (rest, wanted))
-        details, details_wanted = rest - smooth, wanted - smooth_wanted
-        variance, variance_wanted = (
-            cv2.blur(each * each, (near, near)) + _LEAST_VARIANCE for each in (details, details_wanted)
-        )
-        found += details * np.sqrt(variance_wanted / variance).clip(1, _MOST_GAIN)
-        rest, wanted = smooth, smooth_wanted
-    result: Array = cv2.transform(found + rest, np.linalg.inv(_OPPONENTS))
+    with ThreadPoolExecutor(1) as other:
+        wanted = other.submit(_details, painted)
+        details, found = _details(blend)
+    for (detail, variance), (_, variance_wanted) in zip(details, wanted.result()[0], strict=True):
+        found += detail * np.sqrt(variance_wanted / variance).clip(1, _MOST_GAIN)
+    result: Array = opencv().transform(found, np.linalg.inv(_OPPONENTS))
     return result
+
+
+def _details(picture: Array) -> tuple[list[tuple[Array, Array]], Array]:
+    """Return the details of each size and their variance nearby, in opponent colors, and the rest of the picture."""
+    cv2, found = opencv(), []
+    rest = cv2.transform(picture, _OPPONENTS)
+    for side, near in _BANDS:
+        smooth = cv2.stackBlur(rest, (side, side))
+        rest -= smooth
+        found.append((rest, cv2.blur(rest * rest, (near, near)) + _LEAST_VARIANCE))
+        rest = smooth
+    return found, rest
 
 
 def motion_between(before: Pixels, now: Pixels) -> Motion:
@@ -202,7 +208,10 @@ def motion_between(before: Pixels, now: Pixels) -> Motion:
     size = (max(_SMALLEST_PX, round(width * ratio)), max(_SMALLEST_PX, round(height * ratio)))
     old, new = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (before, now))
     back, forth = _flows(old, new)
-    trust = _agreement(back, forth) * _same_color(old, new, back)
+    half = (size[0] // 2, size[1] // 2)
+    small_old, small_new = (cv2.resize(each, half, interpolation=cv2.INTER_AREA) for each in (old, new))
+    same_color = _same_color(small_old, small_new, cv2.resize(back, half) / 2)
+    trust = _agreement(back, forth) * cv2.resize(same_color, size)
     flow = cv2.resize(back, (width, height)) * np.array([width / size[0], height / size[1]], np.float32)
     return Motion(flow, np.clip(cv2.resize(trust, (width, height)), 0, 1))
 
