@@ -18,7 +18,6 @@ from impasto.options.fields import check_choice
 from impasto.tensors import Image
 
 Paint = Callable[[Johnson, Image], Image]
-_Painters = WeakKeyDictionary[Johnson, Callable[[Image], Image]]
 _EXTRAS = {"openvino": "fast", "onnxruntime": "export"}
 
 
@@ -44,12 +43,12 @@ class Engines:
         self.precision = precision
         self._is_first = engine == "auto"
         self._size: tuple[int, int] | None = None
-        self._known: dict[tuple[int, int] | None, _Painters] = {}
+        self._known: WeakKeyDictionary[Johnson, dict[tuple[int, int] | None, Callable[[Image], Image]]] = WeakKeyDictionary()
 
     def for_size(self, size: tuple[int, int]) -> "Engines":
         """Return engines that compile a separate, faster graph for pictures of one size (height, width), with OpenVINO."""
         engines = copy.copy(self)
-        engines._size, engines._known = size, {}
+        engines._size = size
         return engines
 
     @property
@@ -66,11 +65,10 @@ class Engines:
         shape = (image.shape[-2], image.shape[-1])
         size = shape if shape == self._size else None
         with compiling.lock:
-            painters = self._known.setdefault(size, WeakKeyDictionary())
-            known = painters.get(network)
-            if known is None:
-                known = painters[network] = self._compiled(brush_graph(network).SerializeToString(), size)
-        return known(image)
+            compiled = self._known.setdefault(network, {})
+            if size not in compiled:
+                compiled[size] = self._compiled(brush_graph(network).SerializeToString(), size)
+        return compiled[size](image)
 
     def _compiled(self, graph: bytes, size: tuple[int, int] | None) -> Callable[[Image], Image]:
         return CompiledGraph(graph, self.precision, size) if self.engine == "openvino" else _Session(graph)

@@ -13,7 +13,6 @@ from statistics import median_low
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.images import resize
@@ -706,7 +705,7 @@ def restore_momentum(optimizer: Adam | torch.optim.Optimizer, planes: Planes, mo
         for (name, values), factor in zip(before.items(), (share, share**2), strict=True):
             values = values.tensor().to(plane) if isinstance(values, StoredPlane) else values
             if name not in now:
-                now[name] = F.interpolate(values, size=size, mode="bilinear", align_corners=False).mul_(factor)
+                now[name] = torch.cat([strip for _, strip in enlarged_strips(values, (size[0], size[1]))], dim=-2).mul_(factor)
                 continue
             for channel, part in enumerate(values.split(1, dim=1)):  # a file is written in strips, to save memory
                 for top, strip in enlarged_strips(part, (size[0], size[1])):

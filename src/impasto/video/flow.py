@@ -30,8 +30,12 @@ _BANDS, _MOST_GAIN, _LEAST_VARIANCE = ((5, 25), (17, 37)), 2.0, 1e-7
 details; and a variance below which they hardly change."""
 _OPPONENTS = np.array([[1, 1, 1], [1.5, 0, -1.5], [-0.75, 1.5, -0.75]], np.float32) / 3
 """Matrix from RGB to brightness and two differences of colors."""
-_TOLERANCE = 1.2
-"""Squared distance in pixels by which the two flows may differ, in addition to 1 % of their squared lengths."""
+_STRIP_ROWS, _STRIP_HALO, _THREADS = 192, 32, 2
+"""Contrast is restored in strips, which saves memory: their rows, the rows around them that affect the result, and how many are
+computed at the same time."""
+_TOLERANCE, _LEAST_TOLERANCE = 3e-6, 0.5
+"""Squared distance by which the two flows may differ, in addition to 1 % of their squared lengths: as a share of the squared
+longer side of the frame, and its minimum in squared pixels."""
 _SAME_COLOR = 0.06
 """Color difference in the clip, in [0, 1], at which the share of the previous result decreases to 1/e."""
 
@@ -114,15 +118,15 @@ class Stabilizer:
             grow from frame to frame. With ``keys``, the painter continues the strokes of earlier results, and the contrast is
             not changed.
         """
-        blend = painted
-        if self.kept and self.past:
-            motion = motion_between(self.past[-1].source, source)
-            before = warped(self.past[-1].result, motion.flow).astype(np.float32) / 255
-            before -= painted
-            before *= (self.kept * motion.trust)[..., None]
-            blend = before + painted
+        if not (self.kept and self.past):
+            return self.follow(source, _bytes_of(painted))
+        motion = motion_between(self.past[-1].source, source)
+        blend = warped(self.past[-1].result, motion.flow).astype(np.float32) / 255
+        blend -= painted
+        blend *= (self.kept * motion.trust)[..., None]
+        blend += painted
         result = self.follow(source, _bytes_of(blend))
-        return result if blend is painted or self.keys else _bytes_of(with_contrast_of(painted, blend))
+        return result if self.keys else _bytes_of(with_contrast_of(painted, blend))
 
     def follow(self, source: Pixels, result: Pixels) -> Pixels:
         """Keep a result that is blended already, and return it.
@@ -163,25 +167,32 @@ def with_contrast_of(painted: Array, blend: Array) -> Array:
         >>> float(abs(with_contrast_of(painted, blend).std() / painted.std() - 1)) < 0.05
         True
     """
-    with ThreadPoolExecutor(1) as other:
-        wanted = other.submit(_details, painted)
-        details, found = _details(blend)
-    for (detail, variance), (_, variance_wanted) in zip(details, wanted.result()[0], strict=True):
-        found += detail * np.sqrt(variance_wanted / variance).clip(1, _MOST_GAIN)
-    result: Array = opencv().transform(found, np.linalg.inv(_OPPONENTS))
-    return result
+    found: Array = np.empty_like(blend)
+
+    def restore(top: int) -> None:
+        bottom, first = top + _STRIP_ROWS, max(0, top - _STRIP_HALO)
+        halo = slice(first, bottom + _STRIP_HALO)
+        found[top:bottom] = _with_contrast_of(painted[halo], blend[halo])[top - first : bottom - first]
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(restore, range(0, len(blend), _STRIP_ROWS)))
+    return found
 
 
-def _details(picture: Array) -> tuple[list[tuple[Array, Array]], Array]:
-    """Return the details of each size and their variance nearby, in opponent colors, and the rest of the picture."""
-    cv2, found = opencv(), []
-    rest = cv2.transform(picture, _OPPONENTS)
+def _with_contrast_of(painted: Array, blend: Array) -> Array:
+    cv2 = opencv()
+    rest, wanted = (cv2.transform(each, _OPPONENTS) for each in (blend, painted))
+    found: Array = np.zeros_like(rest)
     for side, near in _BANDS:
-        smooth = cv2.stackBlur(rest, (side, side))
-        rest -= smooth
-        found.append((rest, cv2.blur(rest * rest, (near, near)) + _LEAST_VARIANCE))
-        rest = smooth
-    return found, rest
+        smooth, smooth_wanted = (cv2.stackBlur(each, (side, side)) for each in (rest, wanted))
+        details, details_wanted = rest - smooth, wanted - smooth_wanted
+        variance, variance_wanted = (
+            cv2.blur(each * each, (near, near)) + _LEAST_VARIANCE for each in (details, details_wanted)
+        )
+        found += details * np.sqrt(variance_wanted / variance).clip(1, _MOST_GAIN)
+        rest, wanted = smooth, smooth_wanted
+    result: Array = cv2.transform(found + rest, np.linalg.inv(_OPPONENTS))
+    return result
 
 
 def motion_between(before: Pixels, now: Pixels) -> Motion:
@@ -208,12 +219,11 @@ def motion_between(before: Pixels, now: Pixels) -> Motion:
     size = (max(_SMALLEST_PX, round(width * ratio)), max(_SMALLEST_PX, round(height * ratio)))
     old, new = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (before, now))
     back, forth = _flows(old, new)
-    half = (size[0] // 2, size[1] // 2)
+    half = (size[0] // 2, size[1] // 2)  # enough for colors, which are blurred anyway
     small_old, small_new = (cv2.resize(each, half, interpolation=cv2.INTER_AREA) for each in (old, new))
-    same_color = _same_color(small_old, small_new, cv2.resize(back, half) / 2)
+    same_color = _same_color(small_old, small_new, _resized_flow(back, half))
     trust = _agreement(back, forth) * cv2.resize(same_color, size)
-    flow = cv2.resize(back, (width, height)) * np.array([width / size[0], height / size[1]], np.float32)
-    return Motion(flow, np.clip(cv2.resize(trust, (width, height)), 0, 1))
+    return Motion(_resized_flow(back, (width, height)), np.clip(cv2.resize(trust, (width, height)), 0, 1))
 
 
 def warped(picture: Any, flow: Array) -> Any:
@@ -234,6 +244,12 @@ def warped(picture: Any, flow: Array) -> Any:
     cv2 = opencv()
     places = _grid(flow.shape[0], flow.shape[1]) + flow
     return cv2.remap(picture, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _resized_flow(flow: Array, size: tuple[int, int]) -> Array:
+    """Resize a flow to a (width, height), and scale it accordingly."""
+    found: Array = opencv().resize(flow, size)
+    return found * np.array([size[0] / flow.shape[1], size[1] / flow.shape[0]], np.float32)
 
 
 @lru_cache(maxsize=4)
@@ -271,7 +287,8 @@ def _agreement(back: Array, forth: Array) -> Array:
     gap, length = _squared(back + returned), _squared(back) + _squared(returned)
     x, y = places[..., 0], places[..., 1]
     inside = (x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5)
-    agrees = (gap < 0.01 * length + _TOLERANCE) & inside
+    tolerance = max(_LEAST_TOLERANCE, _TOLERANCE * max(height, width) ** 2)
+    agrees = (gap < 0.01 * length + tolerance) & inside
     found: Array = cv2.GaussianBlur(cv2.erode(agrees.astype(np.float32), np.ones((3, 3))), (3, 3), 0)
     return found
 
