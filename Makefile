@@ -33,7 +33,7 @@ check: $(DEV)
 	$(BIN)/mypy src $(BENCHMARKS)
 	$(BIN)/lint-imports
 
-quick: $(DEV)  ## the fast tests, less than two minutes on two cores
+quick: $(DEV)  ## the fast tests, about two minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 bench: $(DEV)  ## measure speed, memory, growth and quality with public pictures, about 20 minutes; writes docs/benchmarks.md
