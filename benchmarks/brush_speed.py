@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 
 from impasto.encoders.precision import has_fast_bf16
+from impasto.networks.brush_engines import openvino_graph
 from impasto.networks.brush_onnx import brush_graph
 from impasto.networks.compiled import CompiledGraph
 from impasto.networks.johnson import LAYOUTS, Johnson
@@ -44,13 +45,13 @@ def onnxruntime_engine(graph: bytes) -> Paint:
 
 
 def engines(network: Johnson, size: tuple[int, int]) -> dict[str, Paint]:
-    graph = brush_graph(network).SerializeToString()
+    graph = openvino_graph(network)
     int8 = precise_graph(network, "int8").SerializeToString()
     precision: Literal["fp32", "bf16"] = "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
     return {
         "torch": torch_engine(network, bf16=precision == "bf16"),
         "torch fp32": torch_engine(network, bf16=False),
-        "onnxruntime": onnxruntime_engine(graph),
+        "onnxruntime": onnxruntime_engine(brush_graph(network).SerializeToString()),
         "onnxruntime int8": onnxruntime_engine(int8),
         "openvino": CompiledGraph(graph, precision),
         "openvino fp32": CompiledGraph(graph, "fp32"),

@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 onnxruntime = load_onnxruntime()
 
-from impasto.networks.brush_onnx import brush_graph  # noqa: E402
+from impasto.networks.brush_onnx import allows_blocks, brush_graph  # noqa: E402
 
 AGREES = 1e-4
 """Tolerance for values in [0, 1]; measured: 2e-5."""
@@ -66,6 +66,23 @@ def test_a_graph_agrees_with_torch_at_every_size(layout: Layout) -> None:
         assert found.shape == given.shape
         assert (found - wanted).abs().max() < (AGREES if max(size) > 1 else AGREES_IF_FLAT), size
     assert wanted.std() > 0.05
+
+
+@pytest.mark.parametrize(
+    "layout", [LAYOUTS["small"], LAYOUTS["full"], Layout(4, blocks=0, ends=1)], ids=lambda layout: str(layout.width)
+)
+def test_a_graph_in_blocks_agrees_with_torch_at_every_size(layout: Layout) -> None:
+    assert allows_blocks(layout)
+    network = network_of(layout)
+    graph = brush_graph(network, in_blocks=True).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    for size in SIZES:
+        given = photo(*size)
+        found, wanted = torch.from_numpy(session.run(None, {"photo": given.numpy()})[0]), network(given).clamp(0, 1)
+        assert found.shape == given.shape
+        assert (found - wanted).abs().max() < (AGREES if max(size) > 1 else AGREES_IF_FLAT), size
+    fixed = network.with_statistics_of(photo(64, 48))
+    assert (painted(brush_graph(fixed, in_blocks=True), given) - fixed(given).clamp(0, 1)).abs().max() < AGREES
 
 
 def test_a_network_with_fixed_statistics_paints_other_pictures_with_them() -> None:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from impasto.errors import OptionError
-from impasto.networks.brush_onnx import brush_graph
+from impasto.networks.brush_onnx import allows_blocks, brush_graph
 from impasto.networks.compiled import CompiledGraph, compiling
 from impasto.networks.johnson import Johnson
 from impasto.networks.onnx_runtime import load_onnxruntime
@@ -19,6 +19,9 @@ from impasto.tensors import Image
 
 Paint = Callable[[Johnson, Image], Image]
 _EXTRAS = {"openvino": "fast", "onnxruntime": "export"}
+_WIDEST_IN_BLOCKS = 8
+"""Features with at most so many channels at full size are kept in blocks: OpenVINO takes two thirds of the time at 8 channels,
+and more time than without blocks at 16 and 32."""
 
 
 class Engines:
@@ -67,11 +70,20 @@ class Engines:
         with compiling.lock:
             compiled = self._known.setdefault(network, {})
             if size not in compiled:
-                compiled[size] = self._compiled(brush_graph(network).SerializeToString(), size)
+                compiled[size] = self._compiled(network, size)
         return compiled[size](image)
 
-    def _compiled(self, graph: bytes, size: tuple[int, int] | None) -> Callable[[Image], Image]:
-        return CompiledGraph(graph, self.precision, size) if self.engine == "openvino" else _Session(graph)
+    def _compiled(self, network: Johnson, size: tuple[int, int] | None) -> Callable[[Image], Image]:
+        if self.engine == "openvino":
+            return CompiledGraph(openvino_graph(network), self.precision, size)
+        return _Session(brush_graph(network).SerializeToString())
+
+
+def openvino_graph(network: Johnson) -> bytes:
+    """Return the bytes of the ONNX graph that OpenVINO computes fastest."""
+    in_blocks = network.layout.width <= _WIDEST_IN_BLOCKS and allows_blocks(network.layout)
+    graph: bytes = brush_graph(network, in_blocks=in_blocks).SerializeToString()
+    return graph
 
 
 def _missing(engine: str) -> list[str]:
