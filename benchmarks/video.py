@@ -94,7 +94,7 @@ def flicker(clip: Filmed, style: str, options: VideoOptions) -> results.Row:
     """Compare the warping error of a painted clip with that of its frames painted one by one."""
     alone = replace(options, stability=0.0)
     painters: dict[float, FramePainter]
-    if options.method == "paint":  # each frame depends on the results before it
+    if options.method != "brush":  # each frame depends on the results before it
         painters = {each.stability: load_painter(style, each) for each in (options, alone)}
     else:
         painters = dict.fromkeys((options.stability, 0.0), Remembered(load_painter(style, options)))
@@ -107,7 +107,7 @@ class Remembered:
     """A painter that paints each frame once, so that two runs take the time of one."""
 
     def __init__(self, painter: FramePainter) -> None:
-        self.painter, self.keys, self.identity = painter, painter.keys, painter.identity
+        self.painter, self.follows, self.keys, self.identity = painter, painter.follows, painter.keys, painter.identity
         self.check, self.look_at = painter.check, painter.look_at
         self.known: dict[bytes, flow.Array] = {}
 

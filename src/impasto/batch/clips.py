@@ -1,11 +1,11 @@
 """Clips painted on a cluster. Actors paint frames, and this machine blends and encodes them in their order.
 
-A brush and the instant painter paint each frame independently, so actors can paint stretches of a few frames at the same time.
-This machine then blends all frames in order along the optical flow, which is fast. Blending gives the same values as without
-a cluster, so there is no seam between stretches.
+A brush paints each frame independently, so actors can paint stretches of a few frames at the same time. This machine then
+blends all frames in order along the optical flow, which is fast. Blending gives the same values as without a cluster, so there
+is no seam between stretches.
 
-The method ``paint`` starts each frame from the previous results. Therefore, the stretches of a shot are painted one after the
-other, each from the last results of the stretch before it. Only different shots are painted at the same time.
+The methods ``instant`` and ``paint`` start each frame from the previous results. Therefore, the stretches of a shot are painted
+one after the other, each from the last results of the stretch before it. Only different shots are painted at the same time.
 """
 
 import math
@@ -71,7 +71,7 @@ class Stretch:
         frames: frames, (height, width, 3).
         shot: number of the shot.
         statistics: those of the shot, for a brush; else None.
-        past: the earlier frames from which the first frame starts, newest last; only for the method ``paint``.
+        past: the earlier frames from which the first frame starts, newest last; not for a brush.
     """
 
     frames: tuple[Pixels, ...]
@@ -85,19 +85,16 @@ class Painted:
     """A painted stretch.
 
     Attributes:
-        frames: the result of each frame: before blending (floats) or, for the method ``paint``, after blending (8 bits).
+        frames: the result of each frame: before blending (floats) or, if frames follow earlier results, blended (8 bits).
+        stored: if frames follow earlier results, the blends to store; see :meth:`impasto.video.flow.Stabilizer.follow`.
         past: the earlier frames from which the next frame starts.
         error: why the stretch cannot be painted.
     """
 
     frames: tuple[Array | Pixels, ...] = ()
+    stored: tuple[Pixels, ...] = ()
     past: tuple[Past, ...] = ()
     error: str = ""
-
-
-def follows(painter: FramePainter, options: VideoOptions) -> bool:
-    """Return whether a painter starts each frame from the previous results, so that a shot must be painted in order."""
-    return bool(painter.keys and options.stability)
 
 
 class ClipPainter:
@@ -132,12 +129,15 @@ class ClipPainter:
         try:
             painter = self._painter_of(stretch)
             frames = [each.copy() for each in stretch.frames]  # Ray's arrays cannot be written, of which PyTorch warns
-            if not follows(painter, self._options):
+            if not painter.follows:
                 return Painted(frames=tuple(painter.paint(each, 0) for each in frames))
             stabilizer = Stabilizer(self._options.stability, painter.keys)
             stabilizer.past = list(stretch.past)
-            results = [stabilizer.blend(each, painter.paint(each, 0, stabilizer.past)) for each in frames]
-            return Painted(frames=tuple(results), past=tuple(stabilizer.past))
+            results, stored = [], []
+            for each in frames:
+                results.append(stabilizer.blend(each, painter.paint(each, 0, stabilizer.past)))
+                stored.append(stabilizer.past[-1].result)
+            return Painted(frames=tuple(results), stored=tuple(stored), past=tuple(stabilizer.past))
         except Exception as error:
             words = str(error) if isinstance(error, ImpastoError) else f"unexpected {type(error).__name__}: {error}"
             return Painted(error=" ".join(words.split()))
@@ -151,7 +151,7 @@ class ClipPainter:
 
 @dataclass(eq=False)
 class _Lane:
-    """Frames that are painted in order: a stretch or, for the method ``paint``, a shot.
+    """Frames that are painted in order: a stretch or, if frames follow earlier results, a shot.
 
     Attributes:
         past: the earlier frames from which the next stretch starts.
@@ -197,7 +197,7 @@ class _Lanes:
 
     def __init__(self, places: Iterator[Place], past: Sequence[Past], run: VideoRun, most: int) -> None:
         self._places, self._past, self._most = places, tuple(past), most
-        self._follows, self._last_shot = follows(run.painter, run.options), len(run.shots) - 1
+        self._follows, self._last_shot = run.painter.follows, len(run.shots) - 1
         self._place = next(places, None)
         self._open: _Lane | None = None
         self._shot = -1
@@ -234,7 +234,7 @@ class ClusterPainting:
 
     def __init__(self, pool: ActorPool[_Job, tuple[_Lane, Painted]], run: VideoRun) -> None:
         self._pool, self._run, self._painter = pool, run, run.painter
-        self._follows, self._most = follows(run.painter, run.options), frames_in_stretch(run.clip.size)
+        self._follows, self._most = run.painter.follows, frames_in_stretch(run.clip.size)
         self._most_lanes = pool.count if self._follows else _AHEAD * IN_FLIGHT * pool.count
 
     def __call__(self, places: Iterator[Place], past: Sequence[Past]) -> Iterator[Ready]:
@@ -273,9 +273,10 @@ class ClusterPainting:
     def _take(self, lane: _Lane, painted: Painted) -> None:
         if painted.error:
             raise ClusterError(f"a worker of the cluster cannot paint ({painted.error})")
-        for place, frame in zip(lane.sent, painted.frames, strict=True):
-            finish = Stabilizer.follow if self._follows else Stabilizer.blend
-            lane.ready.append(Ready(place, partial(_finished, finish, place.frame.pixels, frame)))
+        for number, (place, frame) in enumerate(zip(lane.sent, painted.frames, strict=True)):
+            pixels = place.frame.pixels
+            stored = painted.stored[number] if self._follows else None
+            lane.ready.append(Ready(place, partial(_finished, pixels, frame, stored)))
         lane.sent, lane.past = [], painted.past
 
 
@@ -318,7 +319,7 @@ def frames_in_stretch(size: tuple[int, int]) -> int:
 
 def _most_actors(run: VideoRun) -> int:
     """Return how many actors have work at the same time."""
-    if follows(run.painter, run.options):
+    if run.painter.follows:
         return sum(end > run.resumed for end in accumulate(run.shots))
     return math.ceil((run.total - run.resumed) / frames_in_stretch(run.clip.size))
 
@@ -332,9 +333,8 @@ def _method_options(run: VideoRun) -> BatchOptions:
     return PaintOptions(size=max(run.clip.size), strength=strength)
 
 
-def _finished(finish: Any, pixels: Pixels, frame: Array | Pixels, stabilizer: Stabilizer) -> Pixels:
-    result: Pixels = finish(stabilizer, pixels, frame)
-    return result
+def _finished(pixels: Pixels, frame: Any, stored: Pixels | None, stabilizer: Stabilizer) -> Pixels:
+    return stabilizer.blend(pixels, frame) if stored is None else stabilizer.follow(pixels, frame, stored)
 
 
 def _on_cpu(statistics: tuple[Statistics | None, ...] | None) -> tuple[Statistics | None, ...] | None:

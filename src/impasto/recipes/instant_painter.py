@@ -132,6 +132,18 @@ class _Measurements(NamedTuple):
     activity: Tensor
 
 
+class Earlier(NamedTuple):
+    """The result of the previous frame of a clip, moved along the optical flow to this frame.
+
+    Attributes:
+        picture: (1, 3, height, width) in [0, 1].
+        weight: its weight at each pixel, (1, 1, height, width) in [0, 1].
+    """
+
+    picture: Image
+    weight: Tensor
+
+
 class _Part(NamedTuple):
     """A tile or a whole picture: its place, the size of the whole picture and, for a tile, global measurements."""
 
@@ -237,7 +249,15 @@ class InstantPainter:
 
     @in_known_state
     @torch.no_grad()
-    def paint(self, photo: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Image:
+    def paint(
+        self,
+        photo: Image,
+        code: StyleCode,
+        *,
+        strength: float = 1.0,
+        fast: bool = False,
+        earlier: Earlier | None = None,
+    ) -> Image:
         """Paint a photo at its own size.
 
         Args:
@@ -245,31 +265,36 @@ class InstantPainter:
             code: the style code.
             strength: 0 to 1.5.
             fast: paint at a single size.
+            earlier: the result of the previous frame, whose strokes are continued.
 
         Returns:
             (1, 3, height, width), in [0, 1], float32, on the photo's device.
         """
         photo = plain(photo)
         found = photo if photo.shape[-2] * photo.shape[-1] <= LARGEST_WHOLE_PX else photo.clone()
-        return self.paint_in_place(found, code, strength=strength, fast=fast)
+        return self._in_place(found, code, strength, earlier, fast=fast)
 
     @in_known_state
     @torch.no_grad()
     def paint_over(self, photo: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Iterator[int]:
         """Paint a large photo in tiles, in place; yield the number of completed rows."""
         if strength > 0:
-            yield from _Painting(self, (photo.shape[-2], photo.shape[-1]), code, strength).tiles(photo, fast=fast)
+            yield from self.painting((photo.shape[-2], photo.shape[-1]), code, strength).tiles(photo, fast=fast)
 
     @in_known_state
     def paint_in_place(self, image: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Image:
         """Paint like :meth:`paint`, but overwrite a large picture in place, in tiles."""
-        image = plain(image)
+        return self._in_place(plain(image), code, strength, None, fast=fast)
+
+    @torch.no_grad()
+    def _in_place(self, image: Image, code: StyleCode, strength: float, earlier: Earlier | None, *, fast: bool) -> Image:
         if strength == 0:
             return image
-        if image.shape[-2] * image.shape[-1] <= LARGEST_WHOLE_PX:
-            with torch.no_grad():
-                return _Painting(self, (image.shape[-2], image.shape[-1]), code, strength).whole(image, fast=fast)
-        for _ in self.paint_over(image, code, strength=strength, fast=fast):
+        height, width = image.shape[-2:]
+        painting = _Painting(self, (height, width), code, strength, earlier)
+        if height * width <= LARGEST_WHOLE_PX:
+            return painting.whole(image, fast=fast)
+        for _ in painting.tiles(image, fast=fast):
             pass
         return image
 
@@ -304,8 +329,15 @@ class _Painting:
         owner: the style chosen at each position of the first size, one-hot, (1, styles, height, width); None with one style.
     """
 
-    def __init__(self, painter: InstantPainter, size: tuple[int, int], code: StyleCode, strength: float) -> None:
-        self.painter, self.size, self.code, self.strength = painter, size, code, strength
+    def __init__(
+        self,
+        painter: InstantPainter,
+        size: tuple[int, int],
+        code: StyleCode,
+        strength: float,
+        earlier: Earlier | None = None,
+    ) -> None:
+        self.painter, self.size, self.code, self.strength, self.earlier = painter, size, code, strength, earlier
         self.owner: Tensor | None = None
         self.networks = painter._networks()
         self.kept = 1 - (1 - _KEPT) * min(1.0, strength) if strength <= 1 else _KEPT * (2 - strength)
@@ -409,14 +441,27 @@ class _Painting:
 
     def _below(self, before: Raster | None, place: Place, size: tuple[int, int]) -> Image | None:
         """Return a part of the picture painted at the previous size, enlarged."""
-        return None if before is None else interpolated_part(before, place, size).to(self.painter.device)
+        if before is None:
+            return None
+        return self._continued(interpolated_part(before, place, size).to(self.painter.device), place, size)
+
+    def _continued(self, before: Image, place: Place, size: tuple[int, int]) -> Image:
+        """Mix a part of the current picture with the result of the previous frame, at the last two sizes."""
+        if self.earlier is None or 3 * max(size) < max(self.size):
+            return before
+        moved, weight = (_cut(each.to(before), place, size) for each in self.earlier)
+        assert moved is not None
+        assert weight is not None
+        return torch.lerp(before, moved, weight)
 
     def _sized(self, content: Image, before: Image | None) -> Image:
         """Paint the whole picture at one size."""
         size = (content.shape[-2], content.shape[-1])
         level = self.painter.level(self.code, max(size), self.networks)
         place = Place(0, 0, *size)
-        return self._swapped(content, _cut(before, place, size), level, _Part(place, size))
+        enlarged = _cut(before, place, size)
+        seen = None if enlarged is None else self._continued(enlarged, place, size)
+        return self._swapped(content, seen, level, _Part(place, size))
 
     def _swapped(self, content: Image, before: Image | None, level: Level, part: _Part) -> Image:
         """Match a picture or tile with the styles and decode the features of the matches.

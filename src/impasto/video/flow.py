@@ -128,14 +128,15 @@ class Stabilizer:
         result = self.follow(source, _bytes_of(blend))
         return result if self.keys else _bytes_of(with_contrast_of(painted, blend))
 
-    def follow(self, source: Pixels, result: Pixels) -> Pixels:
+    def follow(self, source: Pixels, result: Pixels, stored: Pixels | None = None) -> Pixels:
         """Keep a result that is blended already, and return it.
 
         Args:
             source: the frame of the clip.
             result: its result.
+            stored: the blend to store for the next frame, if it is not the result.
         """
-        self._remember(source, result)
+        self._remember(source, result if stored is None else stored)
         return result
 
     def _remember(self, source: Pixels, result: Pixels) -> None:

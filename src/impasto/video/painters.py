@@ -19,7 +19,7 @@ from impasto.options.video import VideoOptions
 from impasto.recipes import brush, instant_checks
 from impasto.recipes.brush import BrushPainter
 from impasto.recipes.checks import check_enough_pixels
-from impasto.recipes.instant_painter import InstantPainter, StyleCode
+from impasto.recipes.instant_painter import Earlier, InstantPainter, StyleCode
 from impasto.recipes.painting import read_style
 from impasto.recipes.pastiche import described
 from impasto.recipes.starts import SMALLEST_SIDE, Style
@@ -27,7 +27,7 @@ from impasto.video.clips import Pixels
 from impasto.video.flow import Array, Past
 from impasto.video.frames import as_array, as_image
 from impasto.video.shots import Shot
-from impasto.video.temporal import PaintFrames
+from impasto.video.temporal import PaintFrames, moved_results
 
 _STYLE_PX = 2048
 _WEIGHTS_SUFFIXES = (SUFFIX, ".pth", ".pt", ".model", ".safetensors")
@@ -35,6 +35,10 @@ _WEIGHTS_SUFFIXES = (SUFFIX, ".pth", ".pt", ".model", ".safetensors")
 
 class FramePainter(Protocol):
     """Painter for the frames of a clip, one after the other."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether each frame is painted from earlier results, so that a shot must be painted in order."""
 
     @property
     def keys(self) -> int:
@@ -64,6 +68,7 @@ class BrushFrames:
     """
 
     painter: BrushPainter
+    follows: ClassVar[bool] = False
     keys: ClassVar[int] = 0
     strength: float = 1.0
     _statistics: list[tuple[Statistics | None, ...]] = field(default_factory=list)
@@ -107,12 +112,13 @@ class BrushFrames:
 
 @dataclass
 class InstantFrames:
-    """Painter with the instant painter; the style is encoded only once.
+    """Painter with the instant painter. The style is encoded once, and each frame continues the strokes of the previous one.
 
     Attributes:
         painter: the networks.
         code: the style code.
         style: name and hash of the style.
+        stability: weight of the previous result, 0 (independent frames) to 1.
         strength: strength of the style, 0 to 1.
     """
 
@@ -120,7 +126,13 @@ class InstantFrames:
     code: StyleCode
     keys: ClassVar[int] = 0
     style: dict[str, str]
+    stability: float = 0.0
     strength: float = 1.0
+
+    @property
+    def follows(self) -> bool:
+        """Whether each frame is painted from the previous result."""
+        return self.stability > 0
 
     @property
     def identity(self) -> dict[str, str]:
@@ -141,8 +153,12 @@ class InstantFrames:
         return [shot.count for shot in shots]
 
     def paint(self, pixels: Pixels, shot: int, past: Sequence[Past] = ()) -> Array:
-        """Paint a frame."""
-        return as_array(self.painter.paint(as_image(pixels), self.code, strength=self.strength))
+        """Paint a frame, given the result of the previous frame of the shot."""
+        earlier = None
+        if past and self.follows:
+            moved, trust = moved_results(pixels, past)
+            earlier = Earlier(as_image(moved * 255), torch.from_numpy(self.stability * trust)[None, None])
+        return as_array(self.painter.paint(as_image(pixels), self.code, strength=self.strength, earlier=earlier))
 
 
 def load_painter(style: str | os.PathLike[str], options: VideoOptions, run: Run | None = None) -> FramePainter:
@@ -180,7 +196,7 @@ def style_painter(style: Style, options: VideoOptions, run: Run) -> "InstantFram
     if options.method == "paint":
         return PaintFrames(style, options.stability, options.strength, run)
     painter = InstantPainter(run)
-    return InstantFrames(painter, painter.encode(style), described(style), options.strength)
+    return InstantFrames(painter, painter.encode(style), described(style), options.stability, options.strength)
 
 
 def _is_brush(style: str) -> bool:

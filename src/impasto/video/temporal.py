@@ -61,6 +61,11 @@ class PaintFrames:
         self._encoder = load_encoder()
 
     @property
+    def follows(self) -> bool:
+        """Whether each frame is painted from earlier results."""
+        return self.stability > 0
+
+    @property
     def identity(self) -> dict[str, str]:
         """The data on which the result depends, apart from the options."""
         return {"method": "paint", **described(self.style)}
@@ -76,7 +81,7 @@ class PaintFrames:
     def paint(self, pixels: Pixels, shot: int, past: Sequence[Past] = ()) -> Array:
         """Paint a frame, given the results of earlier frames of the shot, newest last."""
         context = self._context(as_image(pixels))
-        if past and self.stability:
+        if past and self.follows:
             context = self._following(context, pixels, past)
         *_, last = run_recipe(context)
         return as_array(last.image)
@@ -94,7 +99,7 @@ class PaintFrames:
         """
         if min(size) < SMALLEST_SIDE:
             self.check(size)
-        alone = min(frames, shots) if self.stability else frames
+        alone = min(frames, shots) if self.follows else frames
         height, width = (max(side, SMALLEST_SIDE) for side in fitted_size(size, min(_MOST_TRIAL_PX, max(size))))
         grows = max(1.0, size[0] * size[1] / (height * width))
         seconds = alone * grows * gatys.predicted_seconds(self._context(torch.zeros(1, 3, height, width)))
