@@ -33,7 +33,7 @@ _OPPONENTS = np.array([[1, 1, 1], [1.5, 0, -1.5], [-0.75, 1.5, -0.75]], np.float
 _STRIP_ROWS, _STRIP_HALO, _THREADS = 192, 32, 2
 """Contrast is restored in strips, which saves memory: their rows, the rows around them that affect the result, and how many are
 computed at the same time."""
-_TOLERANCE, _LEAST_TOLERANCE = 3e-6, 0.5
+_TOLERANCE, _LEAST_TOLERANCE = 5e-6, 0.5
 """Squared distance by which the two flows may differ, in addition to 1 % of their squared lengths: as a share of the squared
 longer side of the frame, and its minimum in squared pixels."""
 _SAME_COLOR = 0.06
