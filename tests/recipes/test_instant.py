@@ -32,7 +32,7 @@ from impasto.recipes import instant as recipe
 from impasto.recipes import instant_checks, instant_painter, naming
 from impasto.recipes.instant import instant, instant_options, painted_pastiche
 from impasto.recipes.instant_checks import check, predicted_memory
-from impasto.recipes.instant_painter import InstantPainter, StyleCode, blended
+from impasto.recipes.instant_painter import Earlier, InstantPainter, StyleCode, blended
 from impasto.recipes.pastiche import Pastiche
 from impasto.runtime.memory import available_memory
 from impasto.styles.named import NamedStyle, add_style, measured_style
@@ -350,6 +350,24 @@ def test_instant_accepts_pictures_in_any_form() -> None:
     covered = impasto.instant(PHOTO, STYLE, protect=kept, run=EXACT, engine="torch")
     assert torch.equal(covered.image[..., 10:], PHOTO.image[..., 10:])
     assert distance(covered.image[..., :8], PHOTO.image[..., :8]) > 1e-2
+
+
+@pytest.mark.parametrize("is_tiled", [False, True])
+def test_a_frame_continues_the_strokes_of_the_previous_result(tiles: Callable[..., None], is_tiled: bool) -> None:
+    frame, next_frame, code = smooth(208, 304, 0), smooth(208, 304, 0).roll(3, -1), PAINTER.encode(STYLE)
+    before, weight = PAINTER.paint(frame, code).roll(3, -1), torch.zeros(1, 1, 208, 304)
+    if is_tiled:
+        tiles(128, part=96, parts=6)
+    alone = PAINTER.paint(next_frame, code)
+    assert torch.equal(PAINTER.paint(next_frame, code, earlier=Earlier(before, weight)), alone)
+    weight[..., 152:] = 1
+    found = PAINTER.paint(next_frame, code, earlier=Earlier(before, weight))
+    left, right = (
+        float((found - before)[place].square().mean() / (alone - before)[place].square().mean())
+        for place in ((..., slice(0, 112)), (..., slice(192, 304)))
+    )
+    assert right < 0.7
+    assert left > 0.85
 
 
 def test_the_painter_is_reused_for_the_next_picture() -> None:

@@ -62,6 +62,8 @@ EVENLY = 0.6
 """Exponent that maps the strength to the mixing weight of features; it makes equal steps of the strength look equally large."""
 BLENDED_BELOW = 0.3
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
+_CONTINUED = 0.5
+"""Reduction of the photo's share where the result of the previous frame is mixed in with weight 1."""
 _LEVELS_KEPT = 8
 
 
@@ -441,27 +443,15 @@ class _Painting:
 
     def _below(self, before: Raster | None, place: Place, size: tuple[int, int]) -> Image | None:
         """Return a part of the picture painted at the previous size, enlarged."""
-        if before is None:
-            return None
-        return self._continued(interpolated_part(before, place, size).to(self.painter.device), place, size)
-
-    def _continued(self, before: Image, place: Place, size: tuple[int, int]) -> Image:
-        """Mix a part of the current picture with the result of the previous frame, at the last two sizes."""
-        if self.earlier is None or 3 * max(size) < max(self.size):
-            return before
-        moved, weight = (_cut(each.to(before), place, size) for each in self.earlier)
-        assert moved is not None
-        assert weight is not None
-        return torch.lerp(before, moved, weight)
+        return None if before is None else interpolated_part(before, place, size).to(self.painter.device)
 
     def _sized(self, content: Image, before: Image | None) -> Image:
         """Paint the whole picture at one size."""
         size = (content.shape[-2], content.shape[-1])
         level = self.painter.level(self.code, max(size), self.networks)
         place = Place(0, 0, *size)
-        enlarged = _cut(before, place, size)
-        seen = None if enlarged is None else self._continued(enlarged, place, size)
-        return self._swapped(content, seen, level, _Part(place, size))
+        enlarged = None if before is None else _cut(before, place, size)
+        return self._swapped(content, enlarged, level, _Part(place, size))
 
     def _swapped(self, content: Image, before: Image | None, level: Level, part: _Part) -> Image:
         """Match a picture or tile with the styles and decode the features of the matches.
@@ -473,9 +463,9 @@ class _Painting:
             part: where the tile is.
         """
         (_, _, height, width), measurements = part.place, part.measurements
-        owner = _cut(self.owner, part.place, part.size)
+        owner = None if self.owner is None else _cut(self.owner, part.place, part.size)
         content, before = in_eights(content), None if before is None else in_eights(before)
-        features = self.networks.encode(self._mixture(content, before, measurements.activity if measurements else None))
+        features = self.networks.encode(self._mixture(content, before, part, measurements.activity if measurements else None))
         columns = search_columns(features, self.painter.network.spread)
         shares = self._shares(owner, (columns.shape[-2], columns.shape[-1]))
         found = level.keys.match(
@@ -496,11 +486,18 @@ class _Painting:
             ]
         return self.networks.decode(features_of_matches)[..., :height, :width]
 
-    def _mixture(self, content: Image, before: Image | None, activity: Tensor | None) -> Image:
-        """Return the picture to match: a mix of the photo and the current picture, with the photo's finest details."""
+    def _mixture(self, content: Image, before: Image | None, part: _Part, activity: Tensor | None) -> Image:
+        """Return the picture to match: a mix of the photo and the current picture, with the photo's finest details.
+
+        At the last two sizes, the current picture is mixed with the result of the previous frame.
+        """
         if before is None:
             return content
         share = self.kept * (1 - _FLAT_REDUCTION * flatness(content, average=activity))
+        if self.earlier is not None and 3 * max(part.size) > max(self.size):
+            moved, weight = (in_eights(_cut(each.to(before), part.place, part.size)) for each in self.earlier)
+            before = torch.lerp(before, moved, weight)
+            share = share * (1 - _CONTINUED * weight)
         return torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
 
     def _patches(self, content: Image, part: _Part, grid: tuple[int, int]) -> Patches:
@@ -531,7 +528,9 @@ class _Painting:
         activity = torch.stack([activity_of(each).mean() for each in parts]).mean()
         sums = []
         for each, place in zip(parts, places, strict=True):
-            features = self.networks.encode(self._mixture(each, self._below(before, place, content.size), activity))
+            features = self.networks.encode(
+                self._mixture(each, self._below(before, place, content.size), _Part(place, content.size), activity)
+            )
             sums.append(precise(search_columns(features, self.painter.network.spread)).mean((0, 2, 3)))
         return _Measurements(torch.stack(sums).mean(0), activity)
 
@@ -578,10 +577,8 @@ def in_eights(image: Image) -> Image:
     return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
 
 
-def _cut(smaller: Tensor | None, place: Place, size: tuple[int, int]) -> Tensor | None:
+def _cut(smaller: Tensor, place: Place, size: tuple[int, int]) -> Tensor:
     """Crop the area of ``place`` from a picture of another size, with interpolation that does not depend on the crop."""
-    if smaller is None:
-        return None
     rows, columns = (
         (torch.arange(start, start + count, device=smaller.device) + 0.5) * (2 / whole) - 1
         for start, count, whole in ((place.top, place.height, size[0]), (place.left, place.width, size[1]))
