@@ -20,6 +20,9 @@ Array = npt.NDArray[np.float32]
 
 _FLOW_PX = 640
 """Longer side of the frames on which the flow is estimated."""
+_MOST_ENLARGED, _SMOOTHNESS, _ITERATIONS = 2.0, 200.0, 15
+"""For a fine flow: how much small frames are enlarged at most, and the weight of the smoothness and the number of iterations of
+the refinement."""
 _SMALLEST_PX = 32
 _KEY_DISTANCE = 8
 """Every eighth frame of a shot is a key frame."""
@@ -120,7 +123,7 @@ class Stabilizer:
         """
         if not (self.kept and self.past):
             return self.follow(source, _bytes_of(painted))
-        motion = motion_between(self.past[-1].source, source)
+        motion = motion_between(self.past[-1].source, source, is_fine=self.keys > 0)
         blend = warped(self.past[-1].result, motion.flow).astype(np.float32) / 255
         blend -= painted
         blend *= (self.kept * motion.trust)[..., None]
@@ -196,12 +199,13 @@ def _with_contrast_of(painted: Array, blend: Array) -> Array:
     return result
 
 
-def motion_between(before: Pixels, now: Pixels) -> Motion:
+def motion_between(before: Pixels, now: Pixels, *, is_fine: bool = False) -> Motion:
     """Estimate the motion between two frames of the same size, (height, width, 3).
 
     Args:
         before: the earlier frame, (height, width, 3), 0 to 255.
         now: the later frame.
+        is_fine: estimate the flow more precisely and slower: enlarge small frames, and refine a smoother flow more often.
 
     Returns:
         The motion in pixels, and the weight of each pixel.
@@ -216,10 +220,11 @@ def motion_between(before: Pixels, now: Pixels) -> Motion:
         Kroeger et al. 2016 for the flow; Sundaram et al. 2010 and Ruder et al. 2016 for the forward-backward consistency check.
     """
     cv2, (height, width) = opencv(), now.shape[:2]
-    ratio = min(1.0, _FLOW_PX / max(height, width))
+    ratio = min(_MOST_ENLARGED if is_fine else 1.0, _FLOW_PX / max(height, width))
     size = (max(_SMALLEST_PX, round(width * ratio)), max(_SMALLEST_PX, round(height * ratio)))
-    old, new = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (before, now))
-    back, forth = _flows(old, new)
+    by = cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC
+    old, new = (cv2.resize(each, size, interpolation=by) for each in (before, now))
+    back, forth = _flows(old, new, is_fine=is_fine)
     half = (size[0] // 2, size[1] // 2)  # enough for colors, which are blurred anyway
     small_old, small_new = (cv2.resize(each, half, interpolation=cv2.INTER_AREA) for each in (old, new))
     same_color = _same_color(small_old, small_new, _resized_flow(back, half))
@@ -259,23 +264,26 @@ def _grid(height: int, width: int) -> Array:
     return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), -1)
 
 
-def _flows(old: Pixels, new: Pixels) -> tuple[Array, Array]:
+def _flows(old: Pixels, new: Pixels, *, is_fine: bool) -> tuple[Array, Array]:
     """Return the flow from the new picture to the old one, and the reverse flow. Both are computed in parallel."""
     cv2 = opencv()
     threads = cv2.getNumThreads()
     try:
         with ThreadPoolExecutor(1) as other:
-            forth = other.submit(_flow, old, new)
-            return _flow(new, old), forth.result()
+            forth = other.submit(_flow, old, new, is_fine=is_fine)
+            return _flow(new, old, is_fine=is_fine), forth.result()
     finally:
         cv2.setNumThreads(threads)
 
 
-def _flow(one: Pixels, other: Pixels) -> Array:
+def _flow(one: Pixels, other: Pixels, *, is_fine: bool) -> Array:
     """Return the flow from one picture to another."""
     cv2 = opencv()
     cv2.setNumThreads(1)  # with several threads, the result depends on their timing
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if is_fine:
+        search.setVariationalRefinementAlpha(_SMOOTHNESS)
+        search.setVariationalRefinementIterations(_ITERATIONS)
     found: Array = search.calc(*(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (one, other)), None)
     return found
 

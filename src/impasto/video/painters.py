@@ -156,7 +156,7 @@ class InstantFrames:
         """Paint a frame, given the result of the previous frame of the shot."""
         earlier = None
         if past and self.follows:
-            moved, trust = moved_results(pixels, past)
+            moved, trust = moved_results(pixels, past, is_fine=False)
             earlier = Earlier(as_image(moved * 255), torch.from_numpy(self.stability * trust)[None, None])
         return as_array(self.painter.paint(as_image(pixels), self.code, strength=self.strength, earlier=earlier))
 

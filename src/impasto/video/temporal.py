@@ -136,7 +136,7 @@ class PaintFrames:
         return replace(follows, is_painted=True, losses=(_WEIGHT * self.stability * loss,))
 
 
-def moved_results(pixels: Pixels, past: Sequence[Past]) -> tuple[Array, Array]:
+def moved_results(pixels: Pixels, past: Sequence[Past], *, is_fine: bool = True) -> tuple[Array, Array]:
     """Return earlier results moved along the flow to a frame, and the weight of each pixel.
 
     An older result is used only for pixels that are hidden in the newer ones.
@@ -144,13 +144,14 @@ def moved_results(pixels: Pixels, past: Sequence[Past]) -> tuple[Array, Array]:
     Args:
         pixels: the frame of the clip, (height, width, 3).
         past: earlier frames, newest last.
+        is_fine: see :func:`impasto.video.flow.motion_between`.
 
     Returns:
         The results, (height, width, 3) in [0, 1], and the weights, (height, width) in [0, 1].
     """
     goal, seen = np.zeros(pixels.shape, np.float32), np.zeros(pixels.shape[:2], np.float32)
     for before in reversed(past):
-        motion = motion_between(before.source, pixels)
+        motion = motion_between(before.source, pixels, is_fine=is_fine)
         share = (motion.trust - seen).clip(0, 1)
         goal += share[..., None] * warped(before.result, motion.flow).astype(np.float32) / 255
         seen += share
