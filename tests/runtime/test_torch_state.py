@@ -186,19 +186,12 @@ def expected() -> dict[str, torch.Tensor]:
     return {}
 
 
-@contextmanager
-def all_at_once() -> Iterator[None]:
-    settings_of_all = (
-        deterministic(),
-        rough_products(),
-        default_type(torch.float64),
-        default_device("meta"),
-        torch.inference_mode(),
-    )
-    with ExitStack() as stack:
-        for each in (*settings_of_all, torch.autocast("cpu", dtype=torch.bfloat16)):
-            stack.enter_context(each)
-        yield
+TOGETHER = (
+    ("float64", "default device", "deterministic", "rough products", "inference mode", "autocast"),
+    ("float16", "device", "no gradients", "autocast"),
+    ("bfloat16", "gradients off"),
+)
+"""Settings that are applied at the same time. Each one is part of a combination, and none undoes another."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -210,33 +203,28 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
-def test_every_public_function_gives_the_same_result_under_all_settings_combined(
-    entry: str, expected: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(SETTINGS, "all at once", all_at_once)
-    check_alike(entry, "all at once", expected)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "combination", [TOGETHER[0], *(pytest.param(each, marks=pytest.mark.slow) for each in TOGETHER[1:])], ids="-".join
+)
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_public_function_gives_the_same_result_under_any_setting(
-    entry: str, setting: str, expected: dict[str, torch.Tensor]
+    entry: str, combination: tuple[str, ...], expected: dict[str, torch.Tensor]
 ) -> None:
-    check_alike(entry, setting, expected)
-
-
-def check_alike(entry: str, setting: str, expected: dict[str, torch.Tensor]) -> None:
     if entry not in expected:
         expected[entry] = ENTRIES[entry]().detach()
-    with SETTINGS[setting]():
+    with ExitStack() as stack:
+        for each in combination:
+            stack.enter_context(SETTINGS[each]())
         before = settings()
         found = ENTRIES[entry]().detach()
         assert settings() == before
     assert found.dtype == expected[entry].dtype
     with torch.inference_mode(found.is_inference()):
         assert torch.equal(found.nan_to_num(9), expected[entry].nan_to_num(9))
+
+
+def test_every_setting_is_in_a_combination() -> None:
+    assert {each for combination in TOGETHER for each in combination} == set(SETTINGS)
 
 
 def settings() -> tuple[object, ...]:
