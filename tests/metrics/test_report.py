@@ -142,7 +142,7 @@ def test_the_sheet_shows_photo_style_and_results(content: Picture, style: Pictur
 
 
 @pytest.mark.slow  # the full network measures six pictures
-def test_the_figures_correlate_with_those_of_the_full_network(shared: Path) -> None:
+def test_the_figures_correlate_with_those_of_the_full_network(shared: Path, tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("judge", shared / "judge" / "judge.py")
     assert spec is not None
     assert spec.loader is not None
@@ -151,10 +151,12 @@ def test_the_figures_correlate_with_those_of_the_full_network(shared: Path) -> N
     network, ours, theirs = evaluation.load_vgg19(), [], []
     for content, style in (("bird", "monet"), ("girl", "tuscan"), ("surf", "seurat")):
         for peer in ("magenta", "microast"):
-            photo, picture = shared / "devset/content" / f"{content}.jpg", shared / "devset/style" / f"{style}.jpg"
-            result = shared / "devset/peers" / f"{content}__{style}__{peer}.jpg"
-            ours.append(impasto.judge(photo, picture, result)[0])
-            theirs.append(evaluation.judge(network, photo, picture, result))
+            names = f"content/{content}.jpg", f"style/{style}.jpg", f"peers/{content}__{style}__{peer}.jpg"
+            pictures = [tmp_path / f"{kind}.png" for kind in ("photo", "style", "result")]
+            for name, path in zip(names, pictures, strict=True):
+                images.write(path, images.read(shared / "devset" / name, longest_px=256).image)
+            ours.append(impasto.judge(*pictures)[0])
+            theirs.append(evaluation.judge(network, *pictures))
     for name, within in {"style_closed": 0.05, "content": 0.15, "ssim": 0.01, "grid": 0.1, "frame": 0.05}.items():
         slim, full = [each[name] for each in ours], [each[name] for each in theirs]
         assert statistics.mean(abs(a - b) for a, b in zip(slim, full, strict=True)) < within, name

@@ -53,4 +53,4 @@ def test_every_preset_and_recipe_paints(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_every_preset_and_recipe_paints_with_the_full_network(name: str, shared: Path) -> None:
-    check_painted(name, *steps_of(name, 80, encoder=str(shared / "teachers" / "vgg19_uint8.safetensors")))
+    check_painted(name, *steps_of(name, 64, encoder=str(shared / "teachers" / "vgg19_uint8.safetensors")))

@@ -55,7 +55,7 @@ def flicker(sources: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> flo
     """Return the warping error where nothing was hidden."""
     errors = []
     for number in range(1, len(sources)):
-        motion = motion_between(sources[number - 1], sources[number])
+        motion = motion_between(sources[number - 1], sources[number], is_fine=True)
         before = warped(results[number - 1].astype(np.float32) / 255, motion.flow)
         errors.append((((before - results[number] / 255) ** 2).mean(-1))[motion.trust > 0.5].mean())
     return float(np.mean(errors)) ** 0.5
@@ -75,7 +75,7 @@ def test_a_clip_is_painted_by_optimization_without_flicker(clip: Path, style: Pi
     assert times_of(output) == times_of(clip)
     sources, results, alone = map(pictures_of, (clip, output, single))
     assert flicker(sources, results) < 0.3 * flicker(sources, alone)
-    for source, result, other in zip(sources, results, alone, strict=True):
+    for source, result, other in list(zip(sources, results, alone, strict=True))[1::2]:
         (steady,) = reports_of(as_picture(source), (style,), [as_picture(result)])
         (independent,) = reports_of(as_picture(source), (style,), [as_picture(other)])
         assert steady["style_closed"] > independent["style_closed"] - 0.15
@@ -145,12 +145,12 @@ def test_the_same_frame_and_past_give_the_same_result(style: Picture) -> None:
 
 @pytest.mark.slow
 def test_frames_in_tiles_are_kept_close_to_earlier_ones(style: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = np.ascontiguousarray(skimage.data.astronaut()[:96, 100:228])
+    frame = np.ascontiguousarray(skimage.data.astronaut()[:64, 132:228])
     set_up = gatys.set_up
 
     def in_tiles(*given: Any, **named: Any) -> Any:
         context = set_up(*given, **named)
-        return replace(context, tiles=TilePlan(context.encoder.layers, 0, tile_px=64))
+        return replace(context, tiles=TilePlan(context.encoder.layers, 0, tile_px=48))
 
     monkeypatch.setattr(gatys, "set_up", in_tiles)
     painter = PaintFrames(style, 1.0, 1.0, Run(device="cpu", precision="fp32"))
