@@ -62,8 +62,6 @@ EVENLY = 0.6
 """Exponent that maps the strength to the mixing weight of features; it makes equal steps of the strength look equally large."""
 BLENDED_BELOW = 0.3
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
-_CONTINUED = 0.5
-"""Reduction of the photo's share where the result of the previous frame is mixed in with weight 1."""
 _LEVELS_KEPT = 8
 
 
@@ -497,7 +495,6 @@ class _Painting:
         if self.earlier is not None and 3 * max(part.size) > max(self.size):
             moved, weight = (in_eights(_cut(each.to(before), part.place, part.size)) for each in self.earlier)
             before = torch.lerp(before, moved, weight)
-            share = share * (1 - _CONTINUED * weight)
         return torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
 
     def _patches(self, content: Image, part: _Part, grid: tuple[int, int]) -> Patches:
