@@ -12,7 +12,7 @@ import torch
 import impasto
 from impasto.errors import ResourceError
 from impasto.images import files
-from impasto.runtime.memory import available_memory, keep_freed_memory, return_freed_memory, used_memory
+from impasto.runtime.memory import available_memory, is_out_of_memory, keep_freed_memory, return_freed_memory, used_memory
 
 CPU = torch.device("cpu")
 
@@ -20,6 +20,23 @@ CPU = torch.device("cpu")
 def test_the_free_memory_of_this_machine_is_reported() -> None:
     free = available_memory(CPU)
     assert free is None or free > 2**20
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("could not create a primitive descriptor for a convolution"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("could not create a primitive"), False),
+    ],
+    ids=str,
+)
+def test_errors_of_memory_are_recognized(error: Exception, is_memory: bool) -> None:
+    assert is_out_of_memory(error) == is_memory
 
 
 def test_the_free_memory_of_a_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 """Parameter numbers of mallopt, from glibc's malloc.h."""
 _KEPT_BYTES, _LARGEST_BYTES = 2**30, 2**25
 """Maximum of the freed bytes that are kept; minimum size of blocks that ``except_largest`` returns (glibc allows no more)."""
+_OF_ONEDNN = ("could not create a primitive", "could not create a memory", "could not execute a primitive")
+"""Errors of oneDNN when it cannot allocate memory."""
 
 
 def available_memory(device: torch.device) -> int | None:
@@ -134,7 +136,8 @@ def memory_in_words(size: int, flag: str = "--size") -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that memory ran out; on the CPU, PyTorch raises a plain RuntimeError."""
+    """Return whether an error means that memory ran out; on the CPU, PyTorch and oneDNN raise a plain RuntimeError."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "alloc" in str(error) and "memory" in str(error)
+    words = str(error)
+    return isinstance(error, RuntimeError) and (("alloc" in words and "memory" in words) or words in _OF_ONEDNN)

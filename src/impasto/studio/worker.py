@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from impasto.errors import ClipError, ImageFileError, ImpastoError, ResourceError, ShapeError, WeightsError
+from impasto.runtime.memory import is_out_of_memory
 from impasto.studio.controls import in_words
 from impasto.studio.faults import BUG, fault, said
 
@@ -101,8 +102,7 @@ def _described(error: Exception) -> tuple[str, str, str | None]:
     if isinstance(error, ImpastoError):
         message, field = in_words(error)
         return _code(error), message, field
-    is_of_torch = "alloc" in str(error) and "memory" in str(error)
-    if isinstance(error, MemoryError) or is_of_torch:
+    if is_out_of_memory(error):
         return "memory", "there is not enough memory; use a smaller size", "size"
     return "bug", BUG, None
 
