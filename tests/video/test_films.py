@@ -139,7 +139,7 @@ def test_a_comparison_shows_the_clip_beside_the_result_with_its_times_and_sound(
         assert distance(both[number][:, 96:], results[number]) < 4  # encoded twice
         assert distance(both[number][:, 96:], sources[number]) > 16
     assert not folder_of(output).exists()
-    assert sorted(each.suffix for each in tmp_path.iterdir()) == [".brush", ".mp4", ".mp4", ".mp4"]
+    assert sorted(each.suffix for each in tmp_path.iterdir()) == [".mp4", ".mp4", ".mp4"]
 
 
 @pytest.mark.slow
