@@ -1,8 +1,8 @@
 """The recipe for videos: paint the frames of a clip with little flicker, in segments, and join them with the sound.
 
-Each frame is painted independently and blended with the previous result along the optical flow. This is a fast replacement for
-the temporal loss of Ruder et al. 2016. A brush normalizes all frames of a shot with the same statistics, so that the brightness
-does not fluctuate.
+Each painted frame is blended with the previous result along the optical flow, which is a fast replacement for the temporal
+loss of Ruder et al. 2016. A brush paints each frame independently, and normalizes all frames of a shot with the same
+statistics, so that the brightness does not fluctuate. The other methods also use the previous result for painting.
 """
 
 import math
