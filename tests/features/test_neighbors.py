@@ -8,6 +8,7 @@ from impasto.features.distributions import centered, rows_of, unit
 from impasto.features.neighbors import Keys, Patches, grid_size, match, pooled_columns
 from impasto.features.statistics import Affine
 from impasto.losses.neighbors import Neighborhood, NeighborLoss, PaletteLoss
+from impasto.recipes.neighbor_layers import VARIETY
 
 
 def feature_map(height: int, width: int, random: torch.Generator, channels: int = 6) -> Tensor:
@@ -193,6 +194,22 @@ def test_patches_belong_to_the_style_of_their_middle(side: int) -> None:
     whole = keys.match(picture, mean=torch.zeros(6), patches=patches, style=style).position
     part = keys.match(picture[..., :32, :32], mean=torch.zeros(6), patches=patches, style=style[:32, :32]).position
     assert torch.equal(whole[:32, :32], part)
+
+
+def test_a_flat_picture_does_not_repeat_one_patch() -> None:
+    """Chosen by similarity alone, the same patch is repeated in a regular grid."""
+    random = torch.Generator().manual_seed(3)
+    keys = Keys.of([torch.rand(1, 3, 60, 60, generator=random)])
+    flat = torch.rand(1, 3, 1, 1, generator=random).expand(1, 3, 64, 64)
+
+    def repeated(variety: float) -> float:
+        """Return the share of patches that are the same as the one on their left."""
+        found = keys.match(flat, mean=torch.zeros(3), patches=Patches(8, tolerance=10.0, variety=variety)).position
+        corners = found[::8, ::8]
+        return float((corners[:, 1:] == corners[:, :-1]).float().mean())
+
+    assert repeated(0.0) == 1.0
+    assert repeated(VARIETY) < 0.3
 
 
 def test_uniform_patches_are_preferred() -> None:

@@ -306,14 +306,27 @@ def test_an_encoder_without_the_layers_of_the_recipe_is_refused(photo: Tensor, s
         painted(photo, style, encoder=Vgg((4, 4, 4, 4, 4), last="4_2"))
 
 
-def test_the_learning_rate_is_reduced_where_the_style_is_enlarged_much() -> None:
+def small_style_at(**options: float) -> neighbors._Painting:
+    """Return a painting with a style of 128 x 96 pixels."""
     style = images.read(skimage.data.coffee()[:96, :128].copy())
-    options = paint_options(size=512, margin=0.0)
-    context = gatys.set_up(images.read(skimage.data.astronaut()), [style], options, Run(device="cpu"))
-    painting = neighbors._Painting(replace(context, tiles=None))
-    rates = [painting.rate_at((edge, edge)) for edge in (64, 128, 204, 256, 512)]
+    context = gatys.set_up(
+        images.read(skimage.data.astronaut()), [style], paint_options(size=512, margin=0.0, **options), Run(device="cpu")
+    )
+    return neighbors._Painting(replace(context, tiles=None))
+
+
+def test_a_style_is_not_enlarged_much() -> None:
+    """Greatly enlarged styles were painted with blurred strokes."""
+    painting = small_style_at()
+    (style,) = painting.styles
+    assert [max(painting._resized(style, (edge, edge)).shape) for edge in (64, 128, 160, 512)] == [64, 128, 160, 192]
+
+
+def test_the_learning_rate_is_reduced_where_the_style_is_enlarged_much() -> None:
+    painting = small_style_at(style_scale=2.0)
+    rates = [painting.rate_at((edge, edge)) for edge in (32, 64, 102, 128, 512)]
     assert rates[:3] == [1.0, 1.0, 1.0]
-    assert rates[3:] == pytest.approx([0.8**4, 0.4**4])
+    assert rates[3:] == pytest.approx([0.8**4, (1.6 / 3) ** 4])
 
 
 def test_a_position_of_the_palette_loss_weighs_the_same_in_large_pictures() -> None:

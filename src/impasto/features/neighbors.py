@@ -36,8 +36,9 @@ SHIFTS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 _SHARE_ROUNDS, _ALL = 12, 0.999
 PASSES = 3
 """Number of passes in which each match is compared with those of neighboring positions."""
-NOISE = 64
-"""Period, in patches, of the noise that selects among similar patches; the same in both directions."""
+PERIOD = 64
+"""Period, in patches, of the random numbers that select among similar patches; the same in both directions."""
+_MOST_CHOICES = 32
 
 
 def grid_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -167,7 +168,7 @@ class Patches(NamedTuple):
         side: side of a patch, in positions.
         tolerance: a position uses the match from its patch instead of its own match if this lowers the cosine similarity by
             less than the tolerance; one number, or one for each position of the picture, (height, width).
-        variety: standard deviation of the noise that selects among similar patches.
+        variety: the most similar patches from which one is chosen at random, as a share of all patches of the style.
         top: vertical offset of this picture if it is part of a larger one, in positions; a multiple of the side.
         left: horizontal offset, also in positions and a multiple of the side.
         uniformity: exponent of the preference for uniform patches, see :meth:`Keys.patches`; 0: no preference.
@@ -175,10 +176,14 @@ class Patches(NamedTuple):
 
     side: int = 8
     tolerance: float | Tensor = 0.1
-    variety: float = 0.2
+    variety: float = 0.01
     top: int = 0
     left: int = 0
     uniformity: float = 0.0
+
+    def choices(self, count: int) -> int:
+        """Return from how many of the most similar patches one is chosen, given the number of patches of the style."""
+        return max(1, min(_MOST_CHOICES, int(self.variety * count)))
 
 
 @dataclass(frozen=True)
@@ -321,11 +326,9 @@ class PatchKeys(NamedTuple):
     across: int
 
 
-def patch_noise(directions: int, variety: float) -> Tensor:
-    """Return the noise that selects among similar patches, (NOISE, NOISE, directions); it is always the same."""
-    noise = torch.randn(NOISE, NOISE, directions, generator=torch.Generator().manual_seed(0))
-    scaled: Tensor = noise * (variety / directions**0.5)
-    return scaled
+def patch_ranks() -> Tensor:
+    """Return the random numbers that select among similar patches, (PERIOD, PERIOD), int64; they are always the same."""
+    return torch.randint(2**30, (PERIOD, PERIOD), generator=torch.Generator().manual_seed(0))
 
 
 class _Space:
@@ -372,10 +375,10 @@ class _Space:
         grid = self.queries.T.reshape(1, -1, height, width)
         means = F.avg_pool2d(grid, side, ceil_mode=True, count_include_pad=False)
         down, across = means.shape[-2:]
-        noise = patch_noise(grid.shape[1], patches.variety).to(grid)
-        rows = (torch.arange(down, device=grid.device) + patches.top // side) % NOISE
-        columns = (torch.arange(across, device=grid.device) + patches.left // side) % NOISE
-        noisy = unit(means[0].flatten(1).T) + noise[rows][:, columns].flatten(0, 1)
+        wanted = unit(means[0].flatten(1).T)
+        rows = (torch.arange(down) + patches.top // side) % PERIOD
+        columns = (torch.arange(across) + patches.left // side) % PERIOD
+        ranks = patch_ranks()[rows][:, columns].to(grid.device).flatten()
         middles = [
             (torch.arange(count, device=grid.device) * side + side // 2).clamp_max(length - 1)
             for count, length in ((down, height), (across, width))
@@ -385,7 +388,9 @@ class _Space:
         row, column = (torch.zeros(down * across, dtype=torch.long, device=grid.device) for _ in range(2))
         for index in range(len(self.sizes)):
             keys, step, across_keys = self._source.patches(index, side, patches.uniformity)
-            best = torch.cat([(part @ keys).argmax(1) for part in noisy.split(max(1, _CHUNK // keys.shape[1]))])
+            choices = patches.choices(keys.shape[1])
+            similar = torch.cat([(part @ keys).topk(choices).indices for part in wanted.split(max(1, _CHUNK // keys.shape[1]))])
+            best = similar.gather(1, (ranks % choices)[:, None])[:, 0]
             is_of_style = owner == index
             row = torch.where(is_of_style, best // across_keys * step, row)
             column = torch.where(is_of_style, best % across_keys * step, column)

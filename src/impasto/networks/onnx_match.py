@@ -7,8 +7,9 @@ are computed for one row of the map at a time, so memory is needed for the produ
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
-from impasto.features.neighbors import AROUND, NOISE, PASSES, SHIFTS, Keys, Patches, patch_noise
+from impasto.features.neighbors import AROUND, PASSES, PERIOD, SHIFTS, Keys, Patches, patch_ranks
 from impasto.networks.onnx_graph import Graph, numbers, onnx_package
 
 _TINY = 1e-8
@@ -79,7 +80,7 @@ class _Search:
         """Copy patches of the style where they are similar enough."""
         g, side = self.g, self.g.integers(patches.side)
         found = self.source.patches(0, patches.side)
-        best = self._most_similar(self._noisy(patches), g.floats(numbers(found.keys)))
+        best = self._chosen(self._means(patches), found.keys, patches)
         across, step = g.integers(found.across), g.integers(found.step)
         corner = (g.node("Mul", g.node(kind, best, across), step) for kind in ("Div", "Mod"))
         height, width = (_counted(g, self.queries, axis) for axis in (0, 1))
@@ -123,19 +124,26 @@ class _Search:
         choices = g.node("Concat", *(g.node("Unsqueeze", each, g.integers(0)) for each in candidates), axis=0)
         return g.node("Squeeze", g.node("GatherElements", choices, chosen, axis=0), g.integers(0))
 
-    def _noisy(self, patches: Patches) -> str:
-        """Return the mean query of each patch, with noise that selects among similar patches: (down, across, directions)."""
+    def _means(self, patches: Patches) -> str:
+        """Return the mean query of each patch, scaled to length 1: (down, across, directions)."""
         g, side = self.g, patches.side
         grid = g.node("Unsqueeze", g.node("Transpose", self.queries, perm=[2, 0, 1]), g.integers(0))
         sides = g.node("Shape", grid, start=2)
         missing = g.node("Mod", g.node("Neg", sides), g.integers(side))
         grid = g.node("Pad", grid, g.node("Concat", g.integers(0, 0, 0, 0, 0, 0), missing, axis=0))  # the length is scaled to 1
         means = g.node("AveragePool", grid, kernel_shape=[side, side], strides=[side, side])
-        rows = _unit(g, g.node("Transpose", g.node("Squeeze", means, g.integers(0)), perm=[1, 2, 0]))
-        noise = g.floats(numbers(patch_noise(self.source.keys.shape[1], patches.variety)))
+        return _unit(g, g.node("Transpose", g.node("Squeeze", means, g.integers(0)), perm=[1, 2, 0]))
+
+    def _chosen(self, means: str, keys: Tensor, patches: Patches) -> str:
+        """Choose one of the most similar patches of the style for each mean query: (down, across)."""
+        g, choices = self.g, patches.choices(keys.shape[1])
+        similar = g.nodes_out(2, "TopK", g.node("MatMul", means, g.floats(numbers(keys))), g.integers(choices))[1]
+        ranks = g.constant((patch_ranks() % choices).numpy())
         for axis in (0, 1):
-            noise = g.node("Gather", noise, g.node("Mod", _counted(g, rows, axis), g.integers(NOISE)), axis=axis)
-        return g.node("Add", rows, noise)
+            ranks = g.node("Gather", ranks, g.node("Mod", _counted(g, means, axis), g.integers(PERIOD)), axis=axis)
+        return g.node(
+            "Squeeze", g.node("GatherElements", similar, g.node("Unsqueeze", ranks, g.integers(2)), axis=2), g.integers(2)
+        )
 
     def _most_similar(self, queries: str, keys: str) -> str:
         """Return the column of ``keys`` with the largest product with each of the queries, one row of queries at a time."""

@@ -39,7 +39,7 @@ from impasto.networks.style_swap import (
 from impasto.optim.parametrization import to_laplacian
 from impasto.options import Run
 from impasto.recipes.neighbor_layers import patches_where_flat
-from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least
+from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least, style_edge_px
 from impasto.runtime.rasters import MemoryRaster, Raster, interpolated_part, painted_between, resized_into, resized_whole
 from impasto.runtime.tiling import Place, painted_in_tiles, spread_parts
 from impasto.runtime.torch_state import in_known_state, plain
@@ -230,13 +230,14 @@ class InstantPainter:
     def level(self, code: StyleCode, edge_px: int, networks: _Networks | None = None) -> Level:
         """Encode the styles for photos with a longer side of ``edge_px``, with the networks that encode the photo."""
         networks = networks or self._direct
-        edge_px = min(max(SMALLEST_SIDE, round(edge_px * code.stroke)), _LARGEST_STYLE_PX)
         key = (edge_px, f"{type(networks).__name__} {self.arithmetic}")
         level = code.levels.get(key)
         if level is None:
             columns, rows = [], []
             for picture in code.pictures:
-                small = resize(picture, fitted_size((picture.shape[-2], picture.shape[-1]), edge_px))
+                size = (picture.shape[-2], picture.shape[-1])
+                longest = min(_LARGEST_STYLE_PX, max(SMALLEST_SIDE, style_edge_px(size, edge_px, code.stroke)))
+                small = resize(picture, fitted_size(size, longest))
                 features = networks.encode(in_eights(at_least(small, SMALLEST_SIDE)))
                 columns.append(search_columns(features, self.network.spread))
                 rows.append(blocks_of(features))

@@ -12,6 +12,7 @@ from impasto.networks.style_swap import SIDES, SWAP_LAYERS
 from impasto.options import PaintOptions
 from impasto.recipes.neighbor_layers import layers_at
 from impasto.recipes.neighbor_tiles import LARGEST_SEARCHED_PX, LARGEST_STYLE_PX, SEARCH_HALO_PX
+from impasto.recipes.starts import style_edge_px
 
 Size = tuple[int, int]
 
@@ -141,8 +142,10 @@ class TiledMemory:
         return _ON_DISK if on_disk and self.options.optimizer == "adam" else _IN_MEMORY
 
     def _positions(self, edge_px: float) -> float:
-        longest = min(LARGEST_STYLE_PX, edge_px * self.options.style_scale)
-        return sum(math.prod(fitted_size(style.size, max(16, round(longest)))) / _CELL_PIXELS for style in self.styles)
+        scale = self.options.style_scale
+        longest = [max(16, min(LARGEST_STYLE_PX, style_edge_px(style.size, edge_px, scale))) for style in self.styles]
+        sizes = [fitted_size(style.size, each) for style, each in zip(self.styles, longest, strict=True)]
+        return sum(math.prod(each) / _CELL_PIXELS for each in sizes)
 
     def _width(self, layer: str) -> int:
         return self.encoder.widths[self.encoder.layers.index(layer) // 2]

@@ -13,8 +13,8 @@ _COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
 """Limits of the longer side. Up to the first limit, all layers are compared; up to the second, the middle layers; above it, the
 fine layers. Up to the third limit, the search uses all layers; above it, the middle layers.
 """
-PATCH, VARIETY = 8, 0.15
-"""Side of a patch in positions, and amount of randomness in the choice between similar patches."""
+PATCH, VARIETY = 8, 0.01
+"""Side of a patch in positions, and the most similar patches from which one is chosen at random, as a share of all patches."""
 TOLERANCE, FLAT_TOLERANCE = 0.03, 0.4
 """How much less similar a patch may be than the single matches that it replaces, and how much is added in flat areas."""
 

@@ -51,7 +51,7 @@ from impasto.recipes.neighbor_tiles import (
     style_columns,
 )
 from impasto.recipes.objectives import picture_terms
-from impasto.recipes.starts import at_least, without_margin
+from impasto.recipes.starts import at_least, style_edge_px, without_margin
 from impasto.recipes.statistics import compact_head, joining_heads
 from impasto.runtime.memory import return_freed_memory
 from impasto.runtime.resampling import antialiased_part
@@ -307,17 +307,17 @@ class _Painting:
         An enlarged style has no fine detail to paint, and Adam would add noise, because its steps do not become smaller when
         the gradient does.
         """
-        enlarged = min(self._style_px(size) / max(style.size) for style in self.styles)
+        enlarged = min(self._style_px(style, size) / max(style.size) for style in self.styles)
         return min(1.0, (_ENLARGED / enlarged) ** 4)
 
-    def _style_px(self, size: Size) -> int:
-        """Return the longer side of style pictures for a size of the painting."""
-        edge_px = max(16, round(self._edge_px(size) * self.context.options.style_scale))
+    def _style_px(self, style: Picture, size: Size) -> int:
+        """Return the longer side of a style picture for a size of the painting."""
+        edge_px = max(16, style_edge_px(style.size, self._edge_px(size), self.context.options.style_scale))
         return min(LARGEST_STYLE_PX, edge_px) if self._tiles_at(size) else edge_px
 
     def _resized(self, style: Picture, size: Size) -> Image:
         """Resize a style picture for a size of the painting."""
-        return at_least(resize(style.image.to(self.context.content), fitted_size(style.size, self._style_px(size))), 16)
+        return at_least(resize(style.image.to(self.context.content), fitted_size(style.size, self._style_px(style, size))), 16)
 
     # ------------------------------------------------------------------------------------------------ regions
 

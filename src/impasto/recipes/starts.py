@@ -25,6 +25,10 @@ Style = Picture | NamedStyle
 SMALLEST_SIDE = 32
 """Smallest side in pixels that the encoder can process."""
 
+MOST_ENLARGED = 1.5
+"""A style is enlarged by at most this factor, because strokes of a greatly enlarged picture are blurred."""
+_SMALL_STYLE_PX = 128
+"""Up to this size, a style is always as large as the painting."""
 _MEAN_COLOUR = (123.68, 116.779, 103.939)
 
 
@@ -158,3 +162,20 @@ def at_least(image: Image, edge_px: int) -> Image:
     if not down and not right:
         return image
     return F.pad(image, (right // 2, right - right // 2, down // 2, down - down // 2), mode="replicate")
+
+
+def style_edge_px(style: Size, edge_px: float, scale: float) -> int:
+    """Return the longer side at which to encode a style picture.
+
+    The style is as large as the painting, but enlarged by at most :data:`MOST_ENLARGED`.
+
+    Args:
+        style: (height, width) of the style picture.
+        edge_px: longer side of the painting.
+        scale: size of the strokes; the longer side is multiplied by it.
+
+    Example:
+        >>> style_edge_px((300, 400), 512, 1.0), style_edge_px((300, 400), 2048, 1.0), style_edge_px((300, 400), 2048, 2.0)
+        (512, 600, 1200)
+    """
+    return round(min(edge_px, max(_SMALL_STYLE_PX, MOST_ENLARGED * max(style))) * scale)
