@@ -331,6 +331,19 @@ def patch_ranks() -> Tensor:
     return torch.randint(2**30, (PERIOD, PERIOD), generator=torch.Generator().manual_seed(0))
 
 
+def _one_of_the_best(wanted: Tensor, keys: Tensor, ranks: Tensor, choices: int) -> Tensor:
+    """Choose a key for each wanted vector at random from the keys that are most similar to it and to its best key.
+
+    The similarity to the best key prevents a flat area from getting patches of different colors.
+    """
+    found = []
+    for part, numbers in zip(*(each.split(max(1, _CHUNK // keys.shape[1])) for each in (wanted, ranks)), strict=True):
+        pairs = part + keys.T[(part @ keys).argmax(1)]
+        similar = (pairs @ keys).topk(choices).indices
+        found.append(similar.gather(1, (numbers % choices)[:, None])[:, 0])
+    return torch.cat(found)
+
+
 class _Space:
     """Queries and keys projected on the same directions and scaled to length 1.
 
@@ -388,9 +401,7 @@ class _Space:
         row, column = (torch.zeros(down * across, dtype=torch.long, device=grid.device) for _ in range(2))
         for index in range(len(self.sizes)):
             keys, step, across_keys = self._source.patches(index, side, patches.uniformity)
-            choices = patches.choices(keys.shape[1])
-            similar = torch.cat([(part @ keys).topk(choices).indices for part in wanted.split(max(1, _CHUNK // keys.shape[1]))])
-            best = similar.gather(1, (ranks % choices)[:, None])[:, 0]
+            best = _one_of_the_best(wanted, keys, ranks, patches.choices(keys.shape[1]))
             is_of_style = owner == index
             row = torch.where(is_of_style, best // across_keys * step, row)
             column = torch.where(is_of_style, best % across_keys * step, column)

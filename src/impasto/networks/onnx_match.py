@@ -137,7 +137,10 @@ class _Search:
     def _chosen(self, means: str, keys: Tensor, patches: Patches) -> str:
         """Choose one of the most similar patches of the style for each mean query: (down, across)."""
         g, choices = self.g, patches.choices(keys.shape[1])
-        similar = g.nodes_out(2, "TopK", g.node("MatMul", means, g.floats(numbers(keys))), g.integers(choices))[1]
+        columns = g.floats(numbers(keys))
+        best = g.node("ArgMax", g.node("MatMul", means, columns), axis=2, keepdims=0)
+        pairs = g.node("Add", means, g.node("Gather", g.node("Transpose", columns, perm=[1, 0]), best))
+        similar = g.nodes_out(2, "TopK", g.node("MatMul", pairs, columns), g.integers(choices))[1]
         ranks = g.constant((patch_ranks() % choices).numpy())
         for axis in (0, 1):
             ranks = g.node("Gather", ranks, g.node("Mod", _counted(g, means, axis), g.integers(PERIOD)), axis=axis)
