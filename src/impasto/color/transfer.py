@@ -265,6 +265,21 @@ def cholesky(source: Moments, target: Moments) -> Affine:
     return _affine(t @ torch.linalg.inv(s), source, target)
 
 
+def standardizing(colors: Moments, deviation: float = 1.0) -> Affine:
+    """Find the symmetric map that gives colors mean 0 and the same standard deviation in all directions.
+
+    Args:
+        colors: mean (1, 3) and covariance (1, 3, 3).
+        deviation: the standard deviation of the mapped colors.
+
+    Returns:
+        matrix (3, 3), bias (3,).
+    """
+    matrix = deviation * _powers(_lifted(colors))[1]
+    bias = -(matrix @ colors.mean.cpu().double()[:, :, None])[:, :, 0]
+    return Affine(*(each[0].to(colors.mean.dtype).to(colors.mean.device) for each in (matrix, bias)))
+
+
 def recolored(image: Image, colors: Affine) -> Image:
     """Apply a color map to each picture of a batch; the result may leave [0, 1]."""
     return torch.einsum("bij,bjhw->bihw", colors.matrix, image) + colors.bias[:, :, None, None]

@@ -18,7 +18,7 @@ from impasto.features.distributions import leading, most_similar, unit
 from impasto.features.statistics import Affine, precise
 from impasto.runtime.resampling import Side, bilinear_part, sources
 from impasto.runtime.tiling import Tile
-from impasto.tensors import FeatureMap, Features
+from impasto.tensors import FeatureMap, Features, Image
 
 GRID_STRIDE = 4
 """Distance between neighboring hypercolumns in pixels."""
@@ -68,6 +68,21 @@ def pooled_columns(features: Features, heads: Mapping[str, Affine], grid: tuple[
             each = F.interpolate(each, size=grid, mode="bilinear", align_corners=False)
         columns.append(each[..., : grid[0], : grid[1]])
     return torch.cat(columns, dim=1)
+
+
+def with_colors(columns: FeatureMap, picture: Image, colors: Affine) -> FeatureMap:
+    """Append the average color of each grid cell to the hypercolumns of a picture.
+
+    With colors, an area of one color is matched with one color of the style.
+
+    Args:
+        columns: (1, channels, height, width).
+        picture: the picture, (1, 3, height, width) in pixels.
+        colors: map that is applied to the colors.
+    """
+    height, width = columns.shape[-2:]
+    found = colors.features(F.avg_pool2d(picture, GRID_STRIDE))[..., :height, :width]
+    return torch.cat([columns, found.to(columns.dtype)], 1)
 
 
 def tile_columns(features: Features, heads: Mapping[str, Affine], tile: Tile) -> FeatureMap:

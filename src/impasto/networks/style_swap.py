@@ -25,6 +25,8 @@ SEARCH_LAYERS = ("relu2_1", "relu3_1", "relu4_1")
 """Layers used to find matches."""
 COHERENCE = 0.02
 """Bonus if the matches of neighboring positions are adjacent in the style; see :func:`impasto.features.neighbors.match`."""
+COLOR = 0.4
+"""Standard deviation of the colors that are appended to hypercolumns; see :func:`impasto.features.neighbors.with_colors`."""
 CELL_PX = 4
 """Side, in pixels, of the square that one position covers. Picture sides are padded to a multiple of twice this value."""
 TILE, _HALO = 256, 16

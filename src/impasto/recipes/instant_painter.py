@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.color.transfer import color_moments, monge_kantorovich, recolored
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored, standardizing
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import Arithmetic, choose_arithmetic
 from impasto.errors import OptionError
-from impasto.features.neighbors import Keys, Patches
+from impasto.features.neighbors import Keys, Patches, with_colors
 from impasto.features.statistics import Affine, Moments, blend, precise
 from impasto.images import fitted_size, resize
 from impasto.losses.picture import activity_of, flatness
@@ -29,6 +29,7 @@ from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import (
     CELL_PX,
     COHERENCE,
+    COLOR,
     SEARCH_LAYERS,
     SWAP_LAYERS,
     Decoder,
@@ -234,12 +235,14 @@ class InstantPainter:
         level = code.levels.get(key)
         if level is None:
             columns, rows = [], []
-            for picture in code.pictures:
+            for picture, colors in zip(code.pictures, code.colors, strict=True):
                 size = (picture.shape[-2], picture.shape[-1])
                 longest = min(_LARGEST_STYLE_PX, max(SMALLEST_SIDE, style_edge_px(size, edge_px, code.stroke)))
                 small = resize(picture, fitted_size(size, longest))
-                features = networks.encode(in_eights(at_least(small, SMALLEST_SIDE)))
-                columns.append(search_columns(features, self.network.spread))
+                small = in_eights(at_least(small, SMALLEST_SIDE))
+                features = networks.encode(small)
+                found = search_columns(features, self.network.spread)
+                columns.append(with_colors(found, small, standardizing(colors, COLOR)))
                 rows.append(blocks_of(features))
             level = code.levels[key] = Level(Keys.of(columns, directions=_DIRECTIONS, most=_MOST_KEYS), torch.cat(rows))
             for oldest in list(code.levels)[:-_LEVELS_KEPT]:
@@ -328,6 +331,7 @@ class _Painting:
     Attributes:
         size: (height, width) of the photo.
         owner: the style chosen at each position of the first size, one-hot, (1, styles, height, width); None with one style.
+        palette: mean and covariance of the photo's colors; known after painting has started.
     """
 
     def __init__(
@@ -340,6 +344,7 @@ class _Painting:
     ) -> None:
         self.painter, self.size, self.code, self.strength, self.earlier = painter, size, code, strength, earlier
         self.owner: Tensor | None = None
+        self.palette: Moments | None = None
         self.networks = painter._networks()
         self.kept = 1 - (1 - _KEPT) * min(1.0, strength) if strength <= 1 else _KEPT * (2 - strength)
 
@@ -350,6 +355,7 @@ class _Painting:
     def whole(self, photo: Image, *, fast: bool) -> Image:
         """Paint the whole picture at once; it must fit into memory."""
         picture: Image | None = None
+        self.palette = color_moments(photo.to(self.painter.device))
         for size in self.sizes(fast=fast):
             picture = self._sized(resize(photo.to(self.painter.device), size), picture)
         assert picture is not None
@@ -377,6 +383,7 @@ class _Painting:
             The picture painted at the next-to-last size; None if there is a single size.
         """
         sizes = self.sizes(fast=fast)[:-1]
+        self._measure_palette(photo)
         contents = [self._made(size, make) for size in sizes]
         resized_into(photo, contents)
         before: Raster | None = None
@@ -408,10 +415,16 @@ class _Painting:
         Yields:
             The place of each finished tile.
         """
+        self._measure_palette(photo)
         seen = photo if before is None else before
         small = resized_whole(seen, _small_size(seen.size)).to(self.painter.device)
         colors = self._colors(self._sized(small, None) if before is None else small)
         yield from self._over(photo, result, before, colors, first_row)
+
+    def _measure_palette(self, photo: Raster) -> None:
+        """Measure the colors of a photo that is painted in tiles."""
+        if self.palette is None:
+            self.palette = color_moments(resized_whole(photo, _small_size(photo.size)).to(self.painter.device))
 
     @staticmethod
     def _made(size: tuple[int, int], make: MakeRaster | None) -> Raster:
@@ -465,7 +478,7 @@ class _Painting:
         owner = None if self.owner is None else _cut(self.owner, part.place, part.size)
         content, before = in_eights(content), None if before is None else in_eights(before)
         features = self.networks.encode(self._mixture(content, before, part, measurements.activity if measurements else None))
-        columns = search_columns(features, self.painter.network.spread)
+        columns = self._columns(features, content)
         shares = self._shares(owner, (columns.shape[-2], columns.shape[-1]))
         found = level.keys.match(
             columns,
@@ -484,6 +497,11 @@ class _Painting:
                 for layer, each in zip(SWAP_LAYERS, features_of_matches, strict=True)
             ]
         return self.networks.decode(features_of_matches)[..., :height, :width]
+
+    def _columns(self, features: Features, content: Image) -> FeatureMap:
+        """Return the hypercolumns of a part of the picture, with the photo's colors."""
+        assert self.palette is not None
+        return with_colors(search_columns(features, self.painter.network.spread), content, standardizing(self.palette, COLOR))
 
     def _mixture(self, content: Image, before: Image | None, part: _Part, activity: Tensor | None) -> Image:
         """Return the picture to match: a mix of the photo and the current picture, with the photo's finest details.
@@ -529,7 +547,7 @@ class _Painting:
             features = self.networks.encode(
                 self._mixture(each, self._below(before, place, content.size), _Part(place, content.size), activity)
             )
-            sums.append(precise(search_columns(features, self.painter.network.spread)).mean((0, 2, 3)))
+            sums.append(precise(self._columns(features, each)).mean((0, 2, 3)))
         return _Measurements(torch.stack(sums).mean(0), activity)
 
     def _colors(self, picture: Image) -> Affine:

@@ -13,6 +13,9 @@ _COARSE_PX, _MIDDLE_PX, _FINE_PX = 128, 256, 512
 """Limits of the longer side. Up to the first limit, all layers are compared; up to the second, the middle layers; above it, the
 fine layers. Up to the third limit, the search uses all layers; above it, the middle layers.
 """
+_COLOR, _COLOR_OF_MIDDLE = 8.0, 5.0
+"""Standard deviation of the colors that are appended to hypercolumns of all layers and of the middle layers; see
+:func:`impasto.features.neighbors.with_colors`. These hypercolumns have deviations of about 35 and 20."""
 PATCH, VARIETY = 8, 0.01
 """Side of a patch in positions, and the most similar patches from which one is chosen at random, as a share of all patches."""
 TOLERANCE, FLAT_TOLERANCE = 0.03, 0.4
@@ -44,6 +47,16 @@ def layers_at(edge_px: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     compared = COARSE_LAYERS if edge_px <= _COARSE_PX else MIDDLE_LAYERS if edge_px <= _MIDDLE_PX else FINE_LAYERS
     return compared, COARSE_LAYERS if edge_px <= _FINE_PX else MIDDLE_LAYERS
+
+
+def color_at(edge_px: float) -> float:
+    """Return the standard deviation of the colors that are appended to the hypercolumns at a size.
+
+    Example:
+        >>> color_at(512), color_at(1024)
+        (8.0, 5.0)
+    """
+    return _COLOR if layers_at(edge_px)[1] == COARSE_LAYERS else _COLOR_OF_MIDDLE
 
 
 def patches_where_flat(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from impasto.features.distributions import rows_of
-from impasto.features.neighbors import GRID_STRIDE, PASSES, Keys, Matches, Patches, assigned, tile_columns
+from impasto.features.neighbors import GRID_STRIDE, PASSES, Keys, Matches, Patches, assigned, tile_columns, with_colors
 from impasto.features.statistics import Affine, precise
 from impasto.losses.picture import flatness, mean_activity
 from impasto.losses.tiled import halo_of
@@ -43,7 +43,7 @@ class StyleColumns:
     """The hypercolumns of a style picture.
 
     Attributes:
-        searched: hypercolumns of the layers that are searched, (1, channels, height, width).
+        searched: hypercolumns of the layers that are searched, with colors, (1, channels, height, width).
         compared: hypercolumns of the layers that are compared.
         palette: some feature vectors of the palette layers, by layer, (count, channels).
     """
@@ -57,6 +57,7 @@ def style_columns(
     context: PaintingContext,
     picture: Image,
     heads: tuple[Mapping[str, Affine], Mapping[str, Affine]],
+    colors: Affine,
     palette: Mapping[str, int],
 ) -> StyleColumns:
     """Encode a style picture tile by tile.
@@ -65,6 +66,7 @@ def style_columns(
         context: the painting context.
         picture: the style picture, at the size to encode.
         heads: the heads of the layers that are searched, and of the layers that are compared.
+        colors: map of the colors that are appended to the hypercolumns of the layers that are searched.
         palette: maximum number of feature vectors to keep, by layer.
     """
     grid = picture.shape[-2] // GRID_STRIDE, picture.shape[-1] // GRID_STRIDE
@@ -73,6 +75,8 @@ def style_columns(
     for tile, features in encoded_tiles(context, picture, (*heads[0], *heads[1], *palette)):
         for index, each in enumerate(heads):
             columns = tile_columns(features, each, tile)
+            if index == 0:
+                columns = with_colors(columns, tile.part(picture), colors)
             whole = maps[index]
             whole = maps[index] = columns.new_empty(1, columns.shape[1], *grid) if whole is None else whole
             tile.part(whole, GRID_STRIDE).copy_(columns)
@@ -121,6 +125,7 @@ class Search:
         heads: the heads of the layers that are searched.
         photo: the photo at the size to paint.
         picture: the picture of the previous size, mixed into the photo; None at the first size.
+        colors: map of the photo's colors that are appended to the hypercolumns.
         shares: share of each style at each position, see :func:`impasto.features.neighbors.match`; None if there is only one.
     """
 
@@ -129,6 +134,7 @@ class Search:
     heads: Mapping[str, Affine]
     photo: Image
     picture: Image | None
+    colors: Affine
     shares: Tensor | None
 
     def matches(self) -> Matches:
@@ -190,7 +196,8 @@ class Search:
     def _columns(self, tile: Tile, activity: Tensor) -> FeatureMap:
         """Return the hypercolumns inside a tile."""
         mixed = self._mixture(tile.around(self.photo), tile, activity)
-        return tile_columns(encode(self.context, mixed, tuple(self.heads)), self.heads, tile)
+        columns = tile_columns(encode(self.context, mixed, tuple(self.heads)), self.heads, tile)
+        return with_colors(columns, tile.part(self.photo), self.colors)
 
     def _mean(self, tiles: Sequence[Tile], activity: Tensor) -> Tensor:
         """Return the mean of the hypercolumns of the picture."""

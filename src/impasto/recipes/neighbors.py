@@ -4,6 +4,8 @@ Source: Kolkin, Kucera, Paris, Sýkora, Shechtman and Shakhnarovich 2022, Neural
 optimization-based variant. Departures from the paper, each chosen by visual comparison:
 
 - Matches of neighboring positions are made coherent (Ashikhmin 2001); flat areas of the photo get whole patches of the style.
+- Colors are compared too, after both pictures are given the same mean and covariance. So an area of one color is painted in one
+  color.
 - Each size starts from the instant decoder's reconstruction of the matches at that size, so few steps are enough.
 - Fewer layers are compared at fine sizes.
 - At the last size the shallow layers are also matched with their own nearest neighbors, which preserves the style's colors
@@ -22,9 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.color.transfer import color_moments, monge_kantorovich, recolored
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored, standardizing
 from impasto.features.distributions import centered, rows_of, through, unit
-from impasto.features.neighbors import GRID_STRIDE, Keys, Matches, grid_size, pooled_columns, tile_columns
+from impasto.features.neighbors import GRID_STRIDE, Keys, Matches, grid_size, pooled_columns, tile_columns, with_colors
 from impasto.features.statistics import Affine, Moments, joined_moments
 from impasto.images import Picture, fitted_size, resize
 from impasto.losses.features import Heads, Objective
@@ -40,7 +42,14 @@ from impasto.options import PaintOptions
 from impasto.recipes.checks import slim_encoder
 from impasto.recipes.context import PaintingContext, encode
 from impasto.recipes.gatys import painted
-from impasto.recipes.neighbor_layers import COARSE_LAYERS, PALETTE_LAYERS, layers_at, patches_where_flat, uniformity_at
+from impasto.recipes.neighbor_layers import (
+    COARSE_LAYERS,
+    PALETTE_LAYERS,
+    color_at,
+    layers_at,
+    patches_where_flat,
+    uniformity_at,
+)
 from impasto.recipes.neighbor_tiles import (
     FLAT_REDUCTION,
     LARGEST_STYLE_PX,
@@ -94,6 +103,7 @@ class _Painting:
         self.context = context
         self.styles = context.pictures
         self.palettes = [color_moments(style.image.to(context.content)) for style in self.styles]
+        self.palette_of_photo = moments_in_strips(context.content)
         self.heads = joining_heads(context.encoder, COARSE_LAYERS)
         self.matches: Matches | None = None
         self.decoder: Decoder | None = None
@@ -112,9 +122,14 @@ class _Painting:
         layers, searched = layers_at(self._edge_px(size))
         wanted = tuple(dict.fromkeys((*layers, *searched, *SWAP_LAYERS, *(PALETTE_LAYERS if is_last else ()))))
         photo, grid = resize(context.content, size), grid_size(size)
-        styles = [encode(context, self._resized(style, size), wanted) for style in self.styles]
+        pictures, deviation = [self._resized(style, size) for style in self.styles], color_at(self._edge_px(size))
+        styles = [encode(context, each, wanted) for each in pictures]
         columns = self._columns(encode(context, mixture(photo, None if is_first else picture, context.options), searched), grid)
-        keys = [self._columns({layer: each[layer] for layer in searched}) for each in styles]
+        columns = with_colors(columns, photo, standardizing(self.palette_of_photo, deviation))
+        keys = [
+            with_colors(self._columns({layer: each[layer] for layer in searched}), style, standardizing(palette, deviation))
+            for each, style, palette in zip(styles, pictures, self.palettes, strict=True)
+        ]
         has_blocks = places > 0 and self.decoder is not None
         self.blocks = [blocks_of(_whole_positions(each)) for each in styles] if has_blocks else []
         self.matches = self._keys(keys).match(
@@ -138,11 +153,16 @@ class _Painting:
         photo, (high, broad) = resize(context.content, size), grid_size(size)
         heads = {layer: self.heads[layer] for layer in layers}, {layer: self.heads[layer] for layer in searched}
         most = dict.fromkeys(PALETTE_LAYERS if is_last else (), self._most_palette)
-        styles = [style_columns(context, self._resized(style, size), (heads[1], heads[0]), most) for style in self.styles]
+        deviation = color_at(self._edge_px(size))
+        styles = [
+            style_columns(context, self._resized(style, size), (heads[1], heads[0]), standardizing(palette, deviation), most)
+            for style, palette in zip(self.styles, self.palettes, strict=True)
+        ]
         keys, palettes = self._keys([each.searched for each in styles]), [each.palette for each in styles]
         compared = [each.compared for each in styles]
         del styles
-        self.matches = Search(context, keys, heads[1], photo, picture, self._shares((high, broad))).matches()
+        colors = standardizing(self.palette_of_photo, deviation)
+        self.matches = Search(context, keys, heads[1], photo, picture, colors, self._shares((high, broad))).matches()
         self.blocks = []
         rows = torch.cat([each[0].flatten(1).T for each in compared])
         del keys, compared

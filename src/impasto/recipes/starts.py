@@ -25,7 +25,7 @@ Style = Picture | NamedStyle
 SMALLEST_SIDE = 32
 """Smallest side in pixels that the encoder can process."""
 
-MOST_ENLARGED = 1.5
+MOST_ENLARGED = 1.25
 """A style is enlarged by at most this factor, because strokes of a greatly enlarged picture are blurred."""
 _SMALL_STYLE_PX = 128
 """Up to this size, a style is always as large as the painting."""
@@ -176,6 +176,6 @@ def style_edge_px(style: Size, edge_px: float, scale: float) -> int:
 
     Example:
         >>> style_edge_px((300, 400), 512, 1.0), style_edge_px((300, 400), 2048, 1.0), style_edge_px((300, 400), 2048, 2.0)
-        (512, 600, 1200)
+        (500, 500, 1000)
     """
     return round(min(edge_px, max(_SMALL_STYLE_PX, MOST_ENLARGED * max(style))) * scale)
