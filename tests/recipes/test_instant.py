@@ -23,7 +23,7 @@ from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.encoders import Vgg
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError
 from impasto.features.statistics import Affine, Moments
-from impasto.images import Picture
+from impasto.images import Picture, resize
 from impasto.metrics.report import reference, report_on
 from impasto.networks.compiled import has_openvino
 from impasto.networks.style_swap import SEARCH_LAYERS, SWAP_LAYERS, Decoder
@@ -366,7 +366,8 @@ def test_a_frame_continues_the_strokes_of_the_previous_result(tiles: Callable[..
         float((found - before)[place].square().mean() / (alone - before)[place].square().mean())
         for place in ((..., slice(0, 112)), (..., slice(192, 304)))
     )
-    assert right < 0.7
+    # Without the previous result, frames already have similar strokes, because colors are matched too.
+    assert right < 0.8
     assert left > 0.85
 
 
@@ -528,7 +529,8 @@ def test_a_style_is_encoded_once_for_each_size(monkeypatch: pytest.MonkeyPatch) 
     seen, code = recorded_sizes(monkeypatch), PAINTER.encode(STYLE)
     assert seen == []
     first = PAINTER.paint(FACE.image, code)
-    assert sorted(seen) == [(80, 96), (96, 96), (160, 192), (192, 192)]  # 64 x 80 as large as the photo, sides in eights
+    # The style has 64 x 80 pixels. It is as large as the photo, but not enlarged much. Sides are multiples of eight.
+    assert sorted(seen) == [(80, 96), (96, 96), (104, 128), (192, 192)]
     seen.clear()
     assert torch.equal(PAINTER.paint(FACE.image, code), first)
     assert sorted(seen) == [(96, 96), (192, 192)]
@@ -543,7 +545,10 @@ def test_only_a_few_sizes_of_a_style_are_cached() -> None:
     for edge_px in (*range(40, 128, 8), 5000):
         PAINTER.level(code, edge_px)
     assert len(code.levels) == 8
-    assert max(edge_px for edge_px, _ in code.levels) == 1024  # no style is encoded at a larger size
+    assert max(size for (size,), _ in code.levels) == (102, 128)  # it is not enlarged much
+    narrow = PAINTER.encode_picture(resize(STYLE.image, (32, 1400)))
+    PAINTER.level(narrow, 5000)
+    assert [size for (size,), _ in narrow.levels] == [(23, 1024)]  # no style is encoded at a larger size
 
 
 def test_a_style_code_contains_the_picture_and_its_colors() -> None:

@@ -18,7 +18,7 @@ from impasto.features.distributions import leading, most_similar, unit
 from impasto.features.statistics import Affine, precise
 from impasto.runtime.resampling import Side, bilinear_part, sources
 from impasto.runtime.tiling import Tile
-from impasto.tensors import FeatureMap, Features, Image
+from impasto.tensors import FeatureMap, Features
 
 GRID_STRIDE = 4
 """Distance between neighboring hypercolumns in pixels."""
@@ -70,18 +70,17 @@ def pooled_columns(features: Features, heads: Mapping[str, Affine], grid: tuple[
     return torch.cat(columns, dim=1)
 
 
-def with_colors(columns: FeatureMap, picture: Image, colors: Affine) -> FeatureMap:
+def with_colors(columns: FeatureMap, colors: FeatureMap) -> FeatureMap:
     """Append the average color of each grid cell to the hypercolumns of a picture.
 
     With colors, an area of one color is matched with one color of the style.
 
     Args:
         columns: (1, channels, height, width).
-        picture: the picture, (1, 3, height, width) in pixels.
-        colors: map that is applied to the colors.
+        colors: the colors of the picture, scaled, (1, 3, height, width) in pixels.
     """
     height, width = columns.shape[-2:]
-    found = colors.features(F.avg_pool2d(picture, GRID_STRIDE))[..., :height, :width]
+    found = F.avg_pool2d(colors, GRID_STRIDE)[..., :height, :width]
     return torch.cat([columns, found.to(columns.dtype)], 1)
 
 

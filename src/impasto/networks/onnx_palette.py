@@ -1,8 +1,9 @@
-"""The color map of :func:`impasto.color.transfer.monge_kantorovich` as ONNX nodes, in double precision."""
+"""The color maps of :mod:`impasto.color.transfer` as ONNX nodes, in double precision."""
 
 import numpy as np
 
-from impasto.color.transfer import FAINT, MOST_GAIN
+from impasto.color.transfer import FAINT, LOW, MOST_GAIN
+from impasto.features.neighbors import GRID_STRIDE
 from impasto.features.statistics import Moments
 from impasto.networks.onnx_graph import Graph
 
@@ -20,13 +21,38 @@ def recolored(g: Graph, picture: str, target: Moments, strength: float) -> str:
     return g.node("Reshape", g.node("Add", g.node("MatMul", matrix, rows), bias), g.node("Shape", picture))
 
 
-def _palette(g: Graph, rows: str, target: Moments) -> tuple[str, str]:
-    """Return the matrix (3, 3) and the bias (3, 1) that map colors to those of a style; ``rows`` is (3, pixels)."""
+def with_colors(g: Graph, columns: str, photo: str, padded: str, deviation: float) -> str:
+    """Add the nodes of :func:`impasto.features.neighbors.with_colors` for the colors of a photo.
+
+    Args:
+        g: the graph.
+        columns: hypercolumns of the padded photo, (1, channels, height, width).
+        photo: the photo, whose colors are measured.
+        padded: the padded photo.
+        deviation: the standard deviation of the mapped colors.
+    """
+    mean, covariance = _moments(g, g.node("Reshape", photo, g.integers(3, -1)))
+    _, inverse = _powers(g, g.node("Add", covariance, g.doubles(LOW * np.eye(3))))
+    matrix = g.node("Mul", inverse, g.doubles(deviation))
+    bias = g.node("Neg", g.node("MatMul", matrix, mean))
+    matrix, bias = (g.node("Cast", each, to=g.FLOAT) for each in (matrix, bias))
+    cells = g.node("AveragePool", padded, kernel_shape=[GRID_STRIDE, GRID_STRIDE], strides=[GRID_STRIDE, GRID_STRIDE])
+    rows = g.node("Add", g.node("MatMul", matrix, g.node("Reshape", cells, g.integers(3, -1))), bias)
+    return g.node("Concat", columns, g.node("Reshape", rows, g.node("Shape", cells)), axis=1)
+
+
+def _moments(g: Graph, rows: str) -> tuple[str, str]:
+    """Return the mean (3, 1) and the covariance (3, 3) of colors; ``rows`` is (3, pixels)."""
     rows = g.node("Cast", rows, to=g.DOUBLE)
     mean = g.node("ReduceMean", rows, g.integers(1), keepdims=1)
     centered = g.node("Sub", rows, mean)
     count = g.node("Cast", g.node("Gather", g.node("Shape", rows), g.integers(1)), to=g.DOUBLE)
-    covariance = g.node("Div", g.node("MatMul", centered, g.node("Transpose", centered, perm=[1, 0])), count)
+    return mean, g.node("Div", g.node("MatMul", centered, g.node("Transpose", centered, perm=[1, 0])), count)
+
+
+def _palette(g: Graph, rows: str, target: Moments) -> tuple[str, str]:
+    """Return the matrix (3, 3) and the bias (3, 1) that map colors to those of a style; ``rows`` is (3, pixels)."""
+    mean, covariance = _moments(g, rows)
     faint = FAINT * np.eye(3)
     root, inverse = _powers(g, g.node("Add", covariance, g.doubles(faint)))
     t = g.doubles(target.covariance[0].double().numpy() + faint)

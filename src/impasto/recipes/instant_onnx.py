@@ -18,10 +18,10 @@ from impasto.features.neighbors import Patches
 from impasto.images import read, resize
 from impasto.networks.onnx_graph import Graph, onnx_package, save_graph
 from impasto.networks.onnx_match import matched
-from impasto.networks.onnx_palette import recolored
+from impasto.networks.onnx_palette import recolored, with_colors
 from impasto.networks.onnx_runtime import load_onnxruntime
 from impasto.networks.onnx_swap import decoded, encoded, searched, swapped
-from impasto.networks.style_swap import CELL_PX, COHERENCE, SEARCH_LAYERS, SWAP_LAYERS
+from impasto.networks.style_swap import CELL_PX, COHERENCE, COLOR, SEARCH_LAYERS, SWAP_LAYERS
 from impasto.options import Run
 from impasto.recipes.instant_painter import BLENDED_BELOW, EVENLY, MULTIPLE_PX, InstantPainter, StyleCode
 from impasto.recipes.neighbor_layers import FLAT_TOLERANCE, PATCH, TOLERANCE, VARIETY
@@ -153,7 +153,7 @@ def _painted(g: Graph, photo: str, given: InstantGraph, painter: InstantPainter,
     """Add the nodes of the painter at one size, before the colors are mapped."""
     level, decoder = painter.level(code, given.size_px), painter.network
     features = encoded(g, photo, painter.slim, {*SWAP_LAYERS, *SEARCH_LAYERS})
-    columns = searched(g, features, decoder)
+    columns = with_colors(g, searched(g, features, decoder), "photo", photo, COLOR)
     patches = Patches(PATCH, variety=VARIETY)
     position = matched(g, columns, level.keys, patches, _tolerance(g, photo), COHERENCE)
     found = swapped(g, level.rows, decoder.channels, position)

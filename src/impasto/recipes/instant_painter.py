@@ -94,8 +94,8 @@ class StyleCode:
     colors: tuple[Moments, ...]
     weights: tuple[float, ...] = (1.0,)
     stroke: float = 1.0
-    levels: dict[tuple[int, str], Level] = field(default_factory=dict, repr=False, compare=False)
-    """Cached encodings, by size and by the networks that computed them; any thread may add encodings."""
+    levels: dict[tuple[tuple[tuple[int, int], ...], str], Level] = field(default_factory=dict, repr=False, compare=False)
+    """Cached encodings, by the sizes of the pictures and by the networks that computed them; any thread may add encodings."""
 
 
 @dataclass(frozen=True)
@@ -231,18 +231,18 @@ class InstantPainter:
     def level(self, code: StyleCode, edge_px: int, networks: _Networks | None = None) -> Level:
         """Encode the styles for photos with a longer side of ``edge_px``, with the networks that encode the photo."""
         networks = networks or self._direct
-        key = (edge_px, f"{type(networks).__name__} {self.arithmetic}")
+        sizes = [(picture.shape[-2], picture.shape[-1]) for picture in code.pictures]
+        edges = [max(SMALLEST_SIDE, style_edge_px(size, edge_px, code.stroke)) for size in sizes]
+        fitted = tuple(fitted_size(size, min(_LARGEST_STYLE_PX, edge)) for size, edge in zip(sizes, edges, strict=True))
+        key = (fitted, f"{type(networks).__name__} {self.arithmetic}")
         level = code.levels.get(key)
         if level is None:
             columns, rows = [], []
-            for picture, colors in zip(code.pictures, code.colors, strict=True):
-                size = (picture.shape[-2], picture.shape[-1])
-                longest = min(_LARGEST_STYLE_PX, max(SMALLEST_SIDE, style_edge_px(size, edge_px, code.stroke)))
-                small = resize(picture, fitted_size(size, longest))
-                small = in_eights(at_least(small, SMALLEST_SIDE))
+            for picture, colors, size in zip(code.pictures, code.colors, fitted, strict=True):
+                small = in_eights(at_least(resize(picture, size), SMALLEST_SIDE))
                 features = networks.encode(small)
                 found = search_columns(features, self.network.spread)
-                columns.append(with_colors(found, small, standardizing(colors, COLOR)))
+                columns.append(with_colors(found, standardizing(colors, COLOR).features(small)))
                 rows.append(blocks_of(features))
             level = code.levels[key] = Level(Keys.of(columns, directions=_DIRECTIONS, most=_MOST_KEYS), torch.cat(rows))
             for oldest in list(code.levels)[:-_LEVELS_KEPT]:
@@ -345,6 +345,7 @@ class _Painting:
         self.painter, self.size, self.code, self.strength, self.earlier = painter, size, code, strength, earlier
         self.owner: Tensor | None = None
         self.palette: Moments | None = None
+        self.of_styles = standardizing(blend(list(code.colors), list(code.weights)), COLOR)
         self.networks = painter._networks()
         self.kept = 1 - (1 - _KEPT) * min(1.0, strength) if strength <= 1 else _KEPT * (2 - strength)
 
@@ -477,8 +478,7 @@ class _Painting:
         (_, _, height, width), measurements = part.place, part.measurements
         owner = None if self.owner is None else _cut(self.owner, part.place, part.size)
         content, before = in_eights(content), None if before is None else in_eights(before)
-        features = self.networks.encode(self._mixture(content, before, part, measurements.activity if measurements else None))
-        columns = self._columns(features, content)
+        features, columns = self._encoded(content, before, part, measurements.activity if measurements else None)
         shares = self._shares(owner, (columns.shape[-2], columns.shape[-1]))
         found = level.keys.match(
             columns,
@@ -498,23 +498,30 @@ class _Painting:
             ]
         return self.networks.decode(features_of_matches)[..., :height, :width]
 
-    def _columns(self, features: Features, content: Image) -> FeatureMap:
-        """Return the hypercolumns of a part of the picture, with the photo's colors."""
-        assert self.palette is not None
-        return with_colors(search_columns(features, self.painter.network.spread), content, standardizing(self.palette, COLOR))
+    def _encoded(
+        self, content: Image, before: Image | None, part: _Part, activity: Tensor | None
+    ) -> tuple[Features, FeatureMap]:
+        """Encode the picture to match, and return its features and its hypercolumns with colors.
 
-    def _mixture(self, content: Image, before: Image | None, part: _Part, activity: Tensor | None) -> Image:
-        """Return the picture to match: a mix of the photo and the current picture, with the photo's finest details.
-
-        At the last two sizes, the current picture is mixed with the result of the previous frame.
+        The picture to match is a mix of the photo and the current picture, with the photo's finest details. At the last two
+        sizes, the current picture is mixed with the result of the previous frame.
         """
-        if before is None:
-            return content
+        assert self.palette is not None
+        picture, colors = content, standardizing(self.palette, COLOR).features(content)
+        if before is not None:
+            before, share = self._current(content, before, part, activity)
+            picture = torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
+            colors = torch.lerp(self.of_styles.features(before), colors, share)
+        features = self.networks.encode(picture)
+        return features, with_colors(search_columns(features, self.painter.network.spread), colors)
+
+    def _current(self, content: Image, before: Image, part: _Part, activity: Tensor | None) -> tuple[Image, Tensor]:
+        """Return the current picture, mixed with the result of the previous frame, and the share of the photo."""
         share = self.kept * (1 - _FLAT_REDUCTION * flatness(content, average=activity))
         if self.earlier is not None and 3 * max(part.size) > max(self.size):
             moved, weight = (in_eights(_cut(each.to(before), part.place, part.size)) for each in self.earlier)
             before = torch.lerp(before, moved, weight)
-        return torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
+        return before, share
 
     def _patches(self, content: Image, part: _Part, grid: tuple[int, int]) -> Patches:
         """Return the settings for style patches, which are allowed in flat areas and cover fewer positions at smaller sizes."""
@@ -544,10 +551,9 @@ class _Painting:
         activity = torch.stack([activity_of(each).mean() for each in parts]).mean()
         sums = []
         for each, place in zip(parts, places, strict=True):
-            features = self.networks.encode(
-                self._mixture(each, self._below(before, place, content.size), _Part(place, content.size), activity)
-            )
-            sums.append(precise(self._columns(features, each)).mean((0, 2, 3)))
+            below, part_of_picture = self._below(before, place, content.size), _Part(place, content.size)
+            _, columns = self._encoded(each, below, part_of_picture, activity)
+            sums.append(precise(columns).mean((0, 2, 3)))
         return _Measurements(torch.stack(sums).mean(0), activity)
 
     def _colors(self, picture: Image) -> Affine:

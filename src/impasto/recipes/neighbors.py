@@ -125,9 +125,11 @@ class _Painting:
         pictures, deviation = [self._resized(style, size) for style in self.styles], color_at(self._edge_px(size))
         styles = [encode(context, each, wanted) for each in pictures]
         columns = self._columns(encode(context, mixture(photo, None if is_first else picture, context.options), searched), grid)
-        columns = with_colors(columns, photo, standardizing(self.palette_of_photo, deviation))
+        columns = with_colors(columns, standardizing(self.palette_of_photo, deviation).features(photo))
         keys = [
-            with_colors(self._columns({layer: each[layer] for layer in searched}), style, standardizing(palette, deviation))
+            with_colors(
+                self._columns({layer: each[layer] for layer in searched}), standardizing(palette, deviation).features(style)
+            )
             for each, style, palette in zip(styles, pictures, self.palettes, strict=True)
         ]
         has_blocks = places > 0 and self.decoder is not None
