@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from impasto.features.distributions import centered, rows_of, unit
-from impasto.features.neighbors import Keys, Patches, grid_size, match, pooled_columns
+from impasto.features.neighbors import Keys, Patches, grid_size, match, pooled_columns, with_colors
 from impasto.features.statistics import Affine
 from impasto.losses.neighbors import Neighborhood, NeighborLoss, PaletteLoss
 from impasto.recipes.neighbor_layers import VARIETY
@@ -210,6 +210,23 @@ def test_a_flat_picture_does_not_repeat_one_patch() -> None:
 
     assert repeated(0.0) == 1.0
     assert repeated(VARIETY) < 0.3
+
+
+def test_an_area_of_one_color_is_matched_with_one_color() -> None:
+    """By features alone, each position takes the color of whatever position is most similar."""
+    random = torch.Generator().manual_seed(5)
+    style, picture = (torch.randn(1, 4, 16, 16, generator=random) for _ in range(2))
+    colors = torch.zeros(1, 3, 64, 64)
+    colors[..., 32:] = 1.5
+    colors[..., :32] = -1.5
+
+    def of_other_color(queries: Tensor, keys: Tensor) -> float:
+        """Return the share of matches on the other half."""
+        right = match(queries, [keys]).position % 16 >= 8
+        return float((right != (torch.arange(16) >= 8)).float().mean())
+
+    assert of_other_color(picture, style) > 0.4
+    assert of_other_color(with_colors(picture, colors), with_colors(style, colors)) < 0.02
 
 
 def test_uniform_patches_are_preferred() -> None:

@@ -21,8 +21,6 @@ Planes = Tensor
 FAINT = 1e-4
 """A color direction counts as noise if its variance, for colors in [0, 1], is below this; the limit corresponds to a standard
 deviation of 2.5 steps of 1/255."""
-LOW = 2e-3
-"""A variance that is added before colors are standardized; it corresponds to a standard deviation of 11 steps of 1/255."""
 _LEVELS, _CURVE_POINTS = 1024, 4096
 STEEPEST = 4.0
 """Maximum slope of histogram curves for displayed results. Without a limit, a dark spot in a bright sky can turn black."""
@@ -270,9 +268,6 @@ def cholesky(source: Moments, target: Moments) -> Affine:
 def standardizing(colors: Moments, deviation: float = 1.0) -> Affine:
     """Find the symmetric map that gives colors mean 0 and the same standard deviation in all directions.
 
-    Directions in which the colors hardly vary get a smaller deviation, so that a red seal on an ink drawing does not count as
-    much as the red of a colorful picture.
-
     Args:
         colors: mean (1, 3) and covariance (1, 3, 3).
         deviation: the standard deviation of the mapped colors.
@@ -280,7 +275,7 @@ def standardizing(colors: Moments, deviation: float = 1.0) -> Affine:
     Returns:
         matrix (3, 3), bias (3,).
     """
-    matrix = deviation * _powers(_lifted(colors, LOW))[1]
+    matrix = deviation * _powers(_lifted(colors))[1]
     bias = -(matrix @ colors.mean.cpu().double()[:, :, None])[:, :, 0]
     return Affine(*(each[0].to(colors.mean.dtype).to(colors.mean.device) for each in (matrix, bias)))
 
@@ -295,9 +290,9 @@ def color_moments(image: Image) -> Moments:
     return moments(image)
 
 
-def _lifted(colors: Moments, least: float = FAINT) -> Tensor:
+def _lifted(colors: Moments) -> Tensor:
     """Return the regularized covariance on the CPU. MPS has no float64, and for a 3 x 3 matrix the CPU is faster than a GPU."""
-    return colors.covariance.cpu().double() + least * torch.eye(3, dtype=torch.float64)
+    return colors.covariance.cpu().double() + FAINT * torch.eye(3, dtype=torch.float64)
 
 
 def _affine(matrix: Tensor, source: Moments, target: Moments) -> Affine:

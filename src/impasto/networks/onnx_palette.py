@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from impasto.color.transfer import FAINT, LOW, MOST_GAIN
+from impasto.color.transfer import FAINT, MOST_GAIN
 from impasto.features.neighbors import GRID_STRIDE
 from impasto.features.statistics import Moments
 from impasto.networks.onnx_graph import Graph
@@ -32,7 +32,7 @@ def with_colors(g: Graph, columns: str, photo: str, padded: str, deviation: floa
         deviation: the standard deviation of the mapped colors.
     """
     mean, covariance = _moments(g, g.node("Reshape", photo, g.integers(3, -1)))
-    _, inverse = _powers(g, g.node("Add", covariance, g.doubles(LOW * np.eye(3))))
+    _, inverse = _powers(g, g.node("Add", covariance, g.doubles(FAINT * np.eye(3))))
     matrix = g.node("Mul", inverse, g.doubles(deviation))
     bias = g.node("Neg", g.node("MatMul", matrix, mean))
     matrix, bias = (g.node("Cast", each, to=g.FLOAT) for each in (matrix, bias))

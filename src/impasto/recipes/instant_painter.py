@@ -345,7 +345,6 @@ class _Painting:
         self.painter, self.size, self.code, self.strength, self.earlier = painter, size, code, strength, earlier
         self.owner: Tensor | None = None
         self.palette: Moments | None = None
-        self.of_styles = standardizing(blend(list(code.colors), list(code.weights)), COLOR)
         self.networks = painter._networks()
         self.kept = 1 - (1 - _KEPT) * min(1.0, strength) if strength <= 1 else _KEPT * (2 - strength)
 
@@ -501,27 +500,24 @@ class _Painting:
     def _encoded(
         self, content: Image, before: Image | None, part: _Part, activity: Tensor | None
     ) -> tuple[Features, FeatureMap]:
-        """Encode the picture to match, and return its features and its hypercolumns with colors.
-
-        The picture to match is a mix of the photo and the current picture, with the photo's finest details. At the last two
-        sizes, the current picture is mixed with the result of the previous frame.
-        """
+        """Encode the picture to match; return its features, and its hypercolumns with the photo's colors."""
         assert self.palette is not None
-        picture, colors = content, standardizing(self.palette, COLOR).features(content)
-        if before is not None:
-            before, share = self._current(content, before, part, activity)
-            picture = torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
-            colors = torch.lerp(self.of_styles.features(before), colors, share)
-        features = self.networks.encode(picture)
+        features = self.networks.encode(self._mixture(content, before, part, activity))
+        colors = standardizing(self.palette, COLOR).features(content)
         return features, with_colors(search_columns(features, self.painter.network.spread), colors)
 
-    def _current(self, content: Image, before: Image, part: _Part, activity: Tensor | None) -> tuple[Image, Tensor]:
-        """Return the current picture, mixed with the result of the previous frame, and the share of the photo."""
+    def _mixture(self, content: Image, before: Image | None, part: _Part, activity: Tensor | None) -> Image:
+        """Return the picture to match: a mix of the photo and the current picture, with the photo's finest details.
+
+        At the last two sizes, the current picture is mixed with the result of the previous frame.
+        """
+        if before is None:
+            return content
         share = self.kept * (1 - _FLAT_REDUCTION * flatness(content, average=activity))
         if self.earlier is not None and 3 * max(part.size) > max(self.size):
             moved, weight = (in_eights(_cut(each.to(before), part.place, part.size)) for each in self.earlier)
             before = torch.lerp(before, moved, weight)
-        return before, share
+        return torch.lerp(before + to_laplacian(content, levels=2)[0], content, share).clamp_(0, 1)
 
     def _patches(self, content: Image, part: _Part, grid: tuple[int, int]) -> Patches:
         """Return the settings for style patches, which are allowed in flat areas and cover fewer positions at smaller sizes."""
