@@ -86,7 +86,7 @@ class StyleCode:
         pictures: the style pictures, (1, 3, height, width).
         colors: mean (1, 3) and covariance (1, 3, 3) of each style's colors.
         weights: the share of each style in the result; the shares sum to 1.
-        stroke: stroke size; with 1, the style picture is encoded at the size of the photo.
+        stroke: stroke size; with 1, the style picture is encoded at the size of the photo, but enlarged by at most a quarter.
         levels: cache of encodings by size and networks.
     """
 
@@ -201,7 +201,8 @@ class InstantPainter:
 
         Args:
             style: a picture or a named style.
-            stroke: stroke size; with 1, the style picture is encoded at the size of the photo.
+            stroke: stroke size; with 1, the style picture is encoded at the size of the photo, but enlarged by at most a
+                quarter.
 
         Raises:
             StyleFileError: a named style has no swatch.
