@@ -712,6 +712,20 @@ def test_the_predicted_time_grows_with_the_steps_and_respects_the_time_limit(
     assert limited == 3.0
 
 
+def test_the_predicted_time_includes_the_search_for_neighbors(
+    content: Picture, style: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Painting one step at 8192 pixels took ten times as long as predicted."""
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(gatys, "seconds_now", lambda: float(next(ticks)))
+    one, eleven = (
+        gatys.predicted_seconds(gatys.set_up(content, [style], paint_options(size=64, smallest_size=64, steps=steps), EXACT))
+        for steps in (1, 11)
+    )
+    step = (eleven - one) / 10
+    assert one == pytest.approx(5 * step)
+
+
 def test_the_time_of_a_resumed_painting_is_predicted_at_a_small_size(
     content: Picture, style: Picture, options: PaintOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ from impasto.recipes.checks import check_layers, check_named_styles, check_pictu
 from impasto.recipes.coloring import check_colors, coloring_of, in_proof, prepared
 from impasto.recipes.context import PaintingContext
 from impasto.recipes.masking import NO_MASKS, Masking
+from impasto.recipes.neighbor_layers import layers_at
 from impasto.recipes.objectives import objective_at
 from impasto.recipes.presets import needs_picture
 from impasto.recipes.regions import Restored, lay_out
@@ -249,6 +250,8 @@ _TRIAL_PX, _LARGEST_TRIAL_PX = 128, 512
 encode. A resumed painting may begin at a very large size."""
 _WORK_OF_TWO_PASSES = 4 / 3
 """A backward pass is about twice the work of a forward pass."""
+_SEARCH_STEPS, _MARGIN = 4, 1.1
+"""Work of the search for neighbors at each size, in steps of this size; factor for what the trial does not include."""
 _TRIALS = 4
 """Number of trial steps. The first is slow, and others may be delayed by other programs, so the fastest of the rest is used."""
 
@@ -284,6 +287,9 @@ def predicted_seconds(context: PaintingContext) -> float:
     for scale, (each, steps) in enumerate(context.sizes):
         compared = compared_layers(context.options, max(each))
         share = len(layers.intersection(compared)) / len(layers)
-        total += math.sqrt(share) * _halo_work(context, each, compared) * steps * work.work(1 + scale)
-    seconds = 1.2 * min(trials[1:]) * total / work.work(0)
+        steps_and_search = steps * _halo_work(context, each, compared)
+        if context.options.recipe == "neighbors":
+            steps_and_search += _SEARCH_STEPS * _halo_work(context, each, layers_at(max(each))[1])
+        total += math.sqrt(share) * steps_and_search * work.work(1 + scale)
+    seconds = _MARGIN * min(trials[1:]) * total / work.work(0)
     return min(seconds, context.options.seconds) if context.options.seconds else seconds
