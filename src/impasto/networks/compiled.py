@@ -37,15 +37,22 @@ class Compiled:
     """
 
     def __init__(self, encoder: nn.Module, decoder: Decoder, precision: Literal["fp32", "bf16"]) -> None:
+        self._dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         picture = torch.zeros(1, 3, _TRACED_PX, _TRACED_PX)
         sides = (_TRACED_PX, _TRACED_PX // 2, _TRACED_PX // 4)
         given = [torch.zeros(1, count, side, side) for count, side in zip(decoder.channels, sides, strict=True)]
-        self._encode = _Model(_traced(_Encoding(copy.deepcopy(encoder).float()), [picture]), precision)
-        self._decode = _Model(_traced(_Decoding(decoder), given), precision)
+        self._encode = _Model(_traced(_Encoding(copy.deepcopy(encoder).float()), [picture]), precision, is_pinned=False)
+        self._decode = _Model(_traced(_Decoding(decoder), given), precision, is_pinned=False)
 
     def encode(self, picture: Image) -> Features:
-        """Return the features of one picture at the swap and search layers of :mod:`impasto.networks.style_swap`."""
-        return dict(zip(_LAYERS, self._encode([picture]), strict=True))
+        """Return the features of one picture at the swap and search layers of :mod:`impasto.networks.style_swap`.
+
+        They have the precision of the matrix products, as with PyTorch. So the search is as fast as there.
+        """
+        found = self._encode([picture])
+        return {
+            layer: each.to(self._dtype, memory_format=torch.channels_last) for layer, each in zip(_LAYERS, found, strict=True)
+        }
 
     def decode(self, features: Sequence[FeatureMap]) -> Image:
         """Decode features; the result is clamped to [0, 1]."""
@@ -82,10 +89,18 @@ def _traced(module: nn.Module, given: Sequence[Tensor]) -> Any:
 
 
 class _Model:
-    """A compiled model, with one inference request per concurrent thread."""
+    """A compiled model, with one inference request per concurrent thread.
 
-    def __init__(self, model: Any, precision: str) -> None:
+    Args:
+        model: an OpenVINO model.
+        precision: precision of the matrix products.
+        is_pinned: whether threads are bound to cores; this slows down PyTorch's operations between two calls.
+    """
+
+    def __init__(self, model: Any, precision: str, *, is_pinned: bool = True) -> None:
         hints = {"INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16", "PERFORMANCE_HINT": "LATENCY"}
+        if not is_pinned:
+            hints["ENABLE_CPU_PINNING"] = "NO"
         # By default, every process would use all cores, also if --threads or the other workers of a batch leave fewer.
         hints["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
         self._compiled = _core().compile_model(model, "CPU", hints)
