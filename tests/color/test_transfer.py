@@ -31,8 +31,8 @@ from impasto.color.transfer import (
     principal_axes,
     recolored,
     recoloring,
-    standardizing,
     to_space,
+    whitening,
     with_colors_of,
     with_light_like,
     within_slope,
@@ -163,8 +163,8 @@ def test_every_linear_map_gives_a_real_picture_the_palette_of_another(found: Cal
     torch.testing.assert_close(after.covariance, target.covariance, rtol=0, atol=3 * FAINT)
 
 
-def test_standardized_colors_have_mean_zero_and_the_same_deviation(photo: torch.Tensor) -> None:
-    found = color_moments(standardizing(color_moments(photo), 8.0).features(photo))
+def test_whitened_colors_have_mean_zero_and_the_same_deviation(photo: torch.Tensor) -> None:
+    found = color_moments(whitening(color_moments(photo), 8.0).features(photo))
     assert found.mean.abs().max() < 1e-2
     torch.testing.assert_close(found.covariance[0], 64 * torch.eye(3), atol=4, rtol=0)  # faint directions vary less
 

@@ -265,8 +265,8 @@ def cholesky(source: Moments, target: Moments) -> Affine:
     return _affine(t @ torch.linalg.inv(s), source, target)
 
 
-def standardizing(colors: Moments, deviation: float = 1.0) -> Affine:
-    """Find the symmetric map that gives colors mean 0 and the same standard deviation in all directions.
+def whitening(colors: Moments, deviation: float = 1.0) -> Affine:
+    """Find the symmetric whitening map (ZCA), which gives colors mean 0 and the same standard deviation in all directions.
 
     Args:
         colors: mean (1, 3) and covariance (1, 3, 3).

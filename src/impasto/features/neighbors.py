@@ -39,6 +39,7 @@ PASSES = 3
 PERIOD = 64
 """Period, in patches, of the random numbers that select among similar patches; the same in both directions."""
 _MOST_CHOICES = 32
+"""Maximum number of similar patches from which one is chosen."""
 
 
 def grid_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -77,7 +78,7 @@ def with_colors(columns: FeatureMap, colors: FeatureMap) -> FeatureMap:
 
     Args:
         columns: (1, channels, height, width).
-        colors: the colors of the picture, scaled, (1, 3, height, width) in pixels.
+        colors: the whitened colors of the picture, (1, 3, height, width) in pixels.
     """
     height, width = columns.shape[-2:]
     found = F.avg_pool2d(colors, GRID_STRIDE)[..., :height, :width]

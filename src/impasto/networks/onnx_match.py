@@ -1,7 +1,8 @@
 """The search of :meth:`impasto.features.neighbors.Keys.match` for one style as ONNX nodes.
 
 Maps of positions and queries have the shapes (height, width) and (height, width, directions). The products of queries and keys
-are computed for one row of the map at a time, so memory is needed for the products of one row, not of all positions.
+are computed for one row of the map at a time, so memory is needed for the products of one row, not of all positions. There are
+few patches, so their products are computed at once.
 """
 
 from dataclasses import dataclass

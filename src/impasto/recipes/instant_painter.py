@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.color.transfer import color_moments, monge_kantorovich, recolored, standardizing
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored, whitening
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import Arithmetic, choose_arithmetic
 from impasto.errors import OptionError
@@ -243,7 +243,7 @@ class InstantPainter:
                 small = in_eights(at_least(resize(picture, size), SMALLEST_SIDE))
                 features = networks.encode(small)
                 found = search_columns(features, self.network.spread)
-                columns.append(with_colors(found, standardizing(colors, COLOR).features(small)))
+                columns.append(with_colors(found, whitening(colors, COLOR).features(small)))
                 rows.append(blocks_of(features))
             level = code.levels[key] = Level(Keys.of(columns, directions=_DIRECTIONS, most=_MOST_KEYS), torch.cat(rows))
             for oldest in list(code.levels)[:-_LEVELS_KEPT]:
@@ -504,7 +504,7 @@ class _Painting:
         """Encode the picture to match; return its features, and its hypercolumns with the photo's colors."""
         assert self.palette is not None
         features = self.networks.encode(self._mixture(content, before, part, activity))
-        colors = standardizing(self.palette, COLOR).features(content)
+        colors = whitening(self.palette, COLOR).features(content)
         return features, with_colors(search_columns(features, self.painter.network.spread), colors)
 
     def _mixture(self, content: Image, before: Image | None, part: _Part, activity: Tensor | None) -> Image:

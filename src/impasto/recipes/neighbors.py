@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.color.transfer import color_moments, monge_kantorovich, recolored, standardizing
+from impasto.color.transfer import color_moments, monge_kantorovich, recolored, whitening
 from impasto.features.distributions import centered, rows_of, through, unit
 from impasto.features.neighbors import GRID_STRIDE, Keys, Matches, grid_size, pooled_columns, tile_columns, with_colors
 from impasto.features.statistics import Affine, Moments, joined_moments
@@ -125,10 +125,10 @@ class _Painting:
         pictures, deviation = [self._resized(style, size) for style in self.styles], color_at(self._edge_px(size))
         styles = [encode(context, each, wanted) for each in pictures]
         columns = self._columns(encode(context, mixture(photo, None if is_first else picture, context.options), searched), grid)
-        columns = with_colors(columns, standardizing(self.palette_of_photo, deviation).features(photo))
+        columns = with_colors(columns, whitening(self.palette_of_photo, deviation).features(photo))
         keys = [
             with_colors(
-                self._columns({layer: each[layer] for layer in searched}), standardizing(palette, deviation).features(style)
+                self._columns({layer: each[layer] for layer in searched}), whitening(palette, deviation).features(style)
             )
             for each, style, palette in zip(styles, pictures, self.palettes, strict=True)
         ]
@@ -157,13 +157,13 @@ class _Painting:
         most = dict.fromkeys(PALETTE_LAYERS if is_last else (), self._most_palette)
         deviation = color_at(self._edge_px(size))
         styles = [
-            style_columns(context, self._resized(style, size), (heads[1], heads[0]), standardizing(palette, deviation), most)
+            style_columns(context, self._resized(style, size), (heads[1], heads[0]), whitening(palette, deviation), most)
             for style, palette in zip(self.styles, self.palettes, strict=True)
         ]
         keys, palettes = self._keys([each.searched for each in styles]), [each.palette for each in styles]
         compared = [each.compared for each in styles]
         del styles
-        colors = standardizing(self.palette_of_photo, deviation)
+        colors = whitening(self.palette_of_photo, deviation)
         self.matches = Search(context, keys, heads[1], photo, picture, colors, self._shares((high, broad))).matches()
         self.blocks = []
         rows = torch.cat([each[0].flatten(1).T for each in compared])
