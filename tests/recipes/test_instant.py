@@ -368,7 +368,7 @@ def test_a_frame_continues_the_strokes_of_the_previous_result(tiles: Callable[..
         """Return the mean square difference from the previous result."""
         return float((picture - before)[place].square().mean())
 
-    # Without matched colors, single frames differed by 0.0065, and the result had to differ by less than 0.7 times that, 0.0045.
+    # Without matched colors, single frames differed by 0.0065, and 0.7 times that, 0.0045, was the limit.
     assert changed(found, right) < 0.0035
     assert changed(found, right) < 0.8 * changed(alone, right)
     assert changed(found, left) > 0.85 * changed(alone, left)
