@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from impasto.encoders import Vgg, load_encoder
+from impasto.encoders.precision import choose_arithmetic
 from impasto.errors import WeightsError
-from impasto.networks.compiled import Compiled, _Model, has_openvino
+from impasto.networks.compiled import Compiled, has_openvino
 from impasto.networks.decoder_files import decoder_facts, load_decoder, save_decoder, shipped_decoder
 from impasto.networks.style_swap import (
     SEARCH_LAYERS,
@@ -27,6 +29,7 @@ from impasto.networks.style_swap import (
     search_columns,
     swapped,
 )
+from impasto.options import Run
 
 CHANNELS = (4, 5, 6)
 FACTS = {"licence": "MIT", "encoder_sha256": "abc"}
@@ -322,15 +325,35 @@ def test_compiled_networks_agree_with_torch_at_any_size(
     size: tuple[int, int], compiled: Compiled, narrow: Callable[..., Vgg], random: torch.Generator
 ) -> None:
     picture = torch.rand(1, 3, *size, generator=random)
-    found, wanted = compiled.encode(picture), narrow()(picture, (*SWAP_LAYERS, *SEARCH_LAYERS))
-    assert set(found) == set(wanted) == {*SWAP_LAYERS, *SEARCH_LAYERS}
-    for layer, features in wanted.items():
-        torch.testing.assert_close(found[layer], features, rtol=1e-3, atol=1e-4)
+    for layers in ({*SWAP_LAYERS, *SEARCH_LAYERS}, {*SEARCH_LAYERS}):
+        found, wanted = compiled.encode(picture, layers), narrow()(picture, layers)
+        assert set(found) == set(wanted) == layers
+        for layer, features in wanted.items():
+            assert found[layer].is_contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(found[layer], features, rtol=1e-3, atol=1e-4)
     features = [10 * each for each in swap_layers(features_of(*size, random))]
     with torch.no_grad():
         image = tiny()(*features)
     assert float((image != image.clamp(0, 1)).float().mean()) > 0.01
     torch.testing.assert_close(compiled.decode(features), image.clamp(0, 1), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@needs_openvino
+def test_compiled_networks_agree_with_torch_in_bfloat16(random: torch.Generator) -> None:
+    if choose_arithmetic(Run(device="cpu"), load_encoder("vgg19-slim")).precision != "bf16":
+        pytest.skip("this processor has no bf16")
+    encoder, decoder = load_encoder("vgg19-slim"), load_decoder(shipped_decoder())
+    picture = torch.rand(1, 3, 64, 96, generator=random)
+    compiled, layers = Compiled(encoder, decoder, "bf16"), {*SWAP_LAYERS, *SEARCH_LAYERS}
+    with torch.no_grad():
+        features = encoder(picture, layers)
+        image = decoder(*swap_layers(features)).clamp(0, 1)
+    found = compiled.encode(picture, layers)
+    for layer, wanted in features.items():
+        assert found[layer].dtype == torch.bfloat16
+        assert float((found[layer].float() - wanted).square().mean() / wanted.square().mean()) < 1e-3
+    assert float((compiled.decode(swap_layers(found)) - image).abs().mean()) < 0.02
 
 
 @pytest.mark.slow
@@ -342,17 +365,17 @@ def test_compiled_networks_use_as_many_threads_as_torch(narrow: Callable[..., Vg
         compiled = Compiled(narrow(), tiny(), "fp32")
     finally:
         torch.set_num_threads(before)
-    models = [each._compiled for each in vars(compiled).values() if isinstance(each, _Model)]
-    assert [model.get_property("INFERENCE_NUM_THREADS") for model in models] == [1, 1]
+    models = [compiled._decode, *compiled._encoders.values()]
+    assert [each._compiled.get_property("INFERENCE_NUM_THREADS") for each in models] == [1, 1, 1]
 
 
 @pytest.mark.slow
 @needs_openvino
 def test_threads_get_identical_results(compiled: Compiled, random: torch.Generator) -> None:
     pictures = [torch.rand(1, 3, 64, 64 + 8 * index, generator=random) for index in range(4)]
-    expected = [compiled.encode(picture) for picture in pictures]
+    expected = [compiled.encode(picture, {*SEARCH_LAYERS}) for picture in pictures]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(compiled.encode, pictures * 8))
+        found = list(pool.map(partial(compiled.encode, layers={*SEARCH_LAYERS}), pictures * 8))
     for index, features in enumerate(found):
         assert all(torch.equal(features[layer], each) for layer, each in expected[index % 4].items())
 

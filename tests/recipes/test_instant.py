@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -26,7 +26,7 @@ from impasto.features.statistics import Affine, Moments
 from impasto.images import Picture, resize
 from impasto.metrics.report import reference, report_on
 from impasto.networks.compiled import has_openvino
-from impasto.networks.style_swap import SEARCH_LAYERS, SWAP_LAYERS, Decoder
+from impasto.networks.style_swap import SWAP_LAYERS, Decoder
 from impasto.options import InstantOptions, Run
 from impasto.recipes import instant as recipe
 from impasto.recipes import instant_checks, instant_painter, naming
@@ -519,9 +519,9 @@ def recorded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
     encode = instant_painter._Direct.encode
 
-    def record(networks: instant_painter._Direct, picture: Tensor) -> Features:
+    def record(networks: instant_painter._Direct, picture: Tensor, layers: Set[str]) -> Features:
         seen.append((picture.shape[-2], picture.shape[-1]))
-        return encode(networks, picture)
+        return encode(networks, picture, layers)
 
     monkeypatch.setattr(instant_painter._Direct, "encode", record)
     return seen
@@ -585,8 +585,8 @@ def fake_compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             made.append(precision)
             self.encoder, self.decoder = encoder, decoder
 
-        def encode(self, picture: Tensor) -> Features:
-            return self.encoder(picture, (*SWAP_LAYERS, *SEARCH_LAYERS))  # type: ignore[no-any-return]
+        def encode(self, picture: Tensor, layers: Set[str]) -> Features:
+            return self.encoder(picture, layers)  # type: ignore[no-any-return]
 
         def decode(self, features: Sequence[FeatureMap]) -> Tensor:
             return self.decoder(*features).clamp(0, 1)  # type: ignore[no-any-return]

@@ -28,7 +28,7 @@ from impasto.video.clips import Damage, frames, open_clip
 from impasto.video.flow import Stabilizer, motion_between, warped
 from impasto.video.painters import BrushFrames, load_painter
 from impasto.video.painting import VideoRun
-from impasto.video.segments import folder_of
+from impasto.video.segments import Segment, Time, encoding_for, folder_of
 from impasto.video.shots import Shot, shots
 
 Render = Callable[..., Path]
@@ -197,6 +197,21 @@ def interrupted_run(clip: Path, output: Path) -> None:
     assert second.resumed == 12
     assert [state.done for state in second.paint()] == list(range(13, 31))
     second.finish()
+
+
+def test_the_same_frames_are_always_encoded_in_the_same_way(render: Render, tmp_path: Path) -> None:
+    """With x264's macroblock tree, a segment was encoded differently in one of ten processes."""
+    clip, encoding, found = open_clip(render()), encoding_for(".mp4"), set()
+    pictures = [each.pixels for each in frames(clip)][:6]
+    for _ in range(100):
+        with av.open(str(tmp_path / "one.mkv"), "w") as container:
+            segment = Segment(container, clip, encoding)
+            for number, each in enumerate(pictures):
+                segment.add(each, Time(number, 1))
+            container.mux(segment.stream.encode())
+        with av.open(str(tmp_path / "one.mkv")) as container:
+            found.add(b"".join(map(bytes, container.demux(video=0))))
+    assert len(found) == 1
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ from impasto.tensors import FeatureMap, Features
 _TINY = 1e-8
 _CHUNK = 2**24
 """Maximum number of entries of a similarity matrix in memory at a time."""
+_COLUMNS = 128
+"""The largest entry of each row is searched in this number of groups first."""
 
 
 # ---------------------------------------------------------------------------------------------------- rows from feature maps
@@ -156,11 +158,27 @@ def most_similar(queries: Tensor, keys: Tensor, penalty: Tensor | None = None) -
         >>> most_similar(torch.tensor([[1.0, 0.9]]), keys, torch.tensor([0.5, 0.0])).tolist()
         [1]
     """
+    count = len(keys)
+    added = -count % _COLUMNS
     with torch.no_grad():
+        keys = torch.cat([keys, keys[-1:].expand(added, -1)])
+        if penalty is not None:
+            penalty = torch.cat([penalty, penalty[-1:].expand(added)])
         columns = keys.T.contiguous()
         parts = queries.to(keys.dtype).split(max(1, _CHUNK // len(keys)))
-        scores = (part @ columns if penalty is None else (part @ columns).float() - penalty for part in parts)
-        return torch.cat([score.max(1).indices for score in scores])  # argmax takes four times as long in bfloat16
+        products, found = columns.new_empty(len(parts[0]), len(keys)), []
+        for part in parts:
+            score = torch.mm(part, columns, out=products[: len(part)])  # allocating memory would take as long as the product
+            found.append(_largest(score if penalty is None else score.float() - penalty))
+        return torch.cat(found).clamp_max_(count - 1)
+
+
+def _largest(scores: Tensor) -> Tensor:
+    """Return the index of a largest number in each row. This takes half the time of ``scores.max(1)``."""
+    rows = scores.reshape(len(scores), -1, _COLUMNS)
+    column = rows.amax(1).max(1).indices  # argmax takes four times as long in bfloat16
+    row = rows.gather(2, column[:, None, None].expand(-1, rows.shape[1], 1))[..., 0].max(1).indices
+    return row * _COLUMNS + column
 
 
 def relaxed_emd(distances: Tensor) -> Tensor:

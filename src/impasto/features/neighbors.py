@@ -18,7 +18,7 @@ from impasto.features.distributions import leading, most_similar, unit
 from impasto.features.statistics import Affine, precise
 from impasto.runtime.resampling import Side, bilinear_part, sources
 from impasto.runtime.tiling import Tile
-from impasto.tensors import FeatureMap, Features
+from impasto.tensors import FeatureMap, Features, Image
 
 GRID_STRIDE = 4
 """Distance between neighboring hypercolumns in pixels."""
@@ -71,18 +71,20 @@ def pooled_columns(features: Features, heads: Mapping[str, Affine], grid: tuple[
     return torch.cat(columns, dim=1)
 
 
-def with_colors(columns: FeatureMap, colors: FeatureMap) -> FeatureMap:
+def with_colors(columns: FeatureMap, picture: Image, colors: Affine) -> FeatureMap:
     """Append the average color of each grid cell to the hypercolumns of a picture.
 
     With colors, an area of one color is matched with one color of the style.
 
     Args:
         columns: (1, channels, height, width).
-        colors: the whitened colors of the picture, (1, 3, height, width) in pixels.
+        picture: the picture, (1, 3, height, width) in pixels.
+        colors: the map that whitens its colors.
     """
     height, width = columns.shape[-2:]
-    found = F.avg_pool2d(colors, GRID_STRIDE)[..., :height, :width]
-    return torch.cat([columns, found.to(columns.dtype)], 1)
+    found = colors.features(F.avg_pool2d(picture, GRID_STRIDE)[..., :height, :width])
+    order = torch.channels_last if columns.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    return torch.cat([columns, found.to(columns.dtype, memory_format=order)], 1)  # if their orders differ, this is slow
 
 
 def tile_columns(features: Features, heads: Mapping[str, Affine], tile: Tile) -> FeatureMap:
@@ -435,18 +437,22 @@ class _Space:
     def coherent(self, position: Tensor, style: Tensor, coherence: float) -> Tensor:
         """Replace a match by a position adjacent to a neighbor's match if the coherence bonus makes up for the lower cosine."""
         heights, widths, starts = self._geometry()
-        candidates = [position]
+        choices = [position]
         for down, across in SHIFTS:
             beside, owner = _shifted(position, down, across), _shifted(style, down, across)
             place = beside - starts[owner]
             row, column = place // widths[owner] + down, place % widths[owner] + across
             inside = (row >= 0) & (column >= 0) & (row < heights[owner]) & (column < widths[owner]) & (owner == style)
             moved = torch.where(inside, beside + down * widths[owner] + across, position)
-            candidates.append(torch.where(self.allowed[moved], moved, position))
-        choices = torch.stack(candidates)
-        agreeing = torch.stack([(choices[1:] == each).sum(0) for each in choices])
-        similarity = torch.stack([(self.queries * self.keys[each.flatten()]).sum(1).reshape(each.shape) for each in choices])
-        return choices.gather(0, (similarity + coherence * agreeing).argmax(0)[None])[0]
+            choices.append(torch.where(self.allowed[moved], moved, position))
+        candidates = torch.stack(choices).flatten(1)
+        places = (candidates[1:] != candidates[0]).any(0).nonzero()[:, 0]  # elsewhere, there is no choice
+        candidates, queries = candidates[:, places], self.queries[places]
+        agreeing = torch.stack([(candidates[1:] == each).sum(0) for each in candidates])
+        similarity = torch.stack([(queries * self.keys[each]).sum(1) for each in candidates])
+        found = position.flatten().clone()
+        found[places] = candidates.gather(0, (similarity + coherence * agreeing).argmax(0)[None])[0]
+        return found.reshape(position.shape)
 
     def _geometry(self) -> tuple[Tensor, Tensor, Tensor]:
         heights, widths = (torch.tensor(each, device=self.keys.device) for each in zip(*self.sizes, strict=True))

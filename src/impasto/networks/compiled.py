@@ -7,11 +7,12 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from impasto.tensors import FeatureMap, Features, Image
 
 _LAYERS = tuple(dict.fromkeys((*SWAP_LAYERS, *SEARCH_LAYERS)))
 _TRACED_PX = 64
+_DTYPES, _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}, {"fp32": "f32", "bf16": "bf16"}
 
 
 def has_openvino() -> bool:
@@ -37,26 +39,28 @@ class Compiled:
     """
 
     def __init__(self, encoder: nn.Module, decoder: Decoder, precision: Literal["fp32", "bf16"]) -> None:
-        self._dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        self._dtype, encoder = _DTYPES[precision], copy.deepcopy(encoder).float()
         picture = torch.zeros(1, 3, _TRACED_PX, _TRACED_PX)
         sides = (_TRACED_PX, _TRACED_PX // 2, _TRACED_PX // 4)
         given = [torch.zeros(1, count, side, side) for count, side in zip(decoder.channels, sides, strict=True)]
-        self._encode = _Model(_traced(_Encoding(copy.deepcopy(encoder).float()), [picture]), precision, is_pinned=False)
-        self._decode = _Model(_traced(_Decoding(decoder), given), precision, is_pinned=False)
+        self._encoders: dict[tuple[str, ...], _Model] = {}
+        for layers in (SEARCH_LAYERS, _LAYERS):  # a photo usually needs only the first of them, which is faster
+            graph = _traced(_Encoding(encoder, layers), [picture], layers_out=precision)
+            self._encoders[layers] = _Model(graph, precision, is_pinned=False)
+        self._decode = _Model(_traced(_Decoding(decoder), given, layers_in=precision), precision, is_pinned=False)
 
-    def encode(self, picture: Image) -> Features:
-        """Return the features of one picture at the swap and search layers of :mod:`impasto.networks.style_swap`.
+    def encode(self, picture: Image, layers: Set[str]) -> Features:
+        """Return the features of one picture at layers of :mod:`impasto.networks.style_swap`, or at all of these layers.
 
         They have the precision of the matrix products, as with PyTorch. So the search is as fast as there.
         """
-        found = self._encode([picture])
-        return {
-            layer: each.to(self._dtype, memory_format=torch.channels_last) for layer, each in zip(_LAYERS, found, strict=True)
-        }
+        names = next(names for names in self._encoders if layers <= {*names})
+        found = self._encoders[names]([picture.float().contiguous()])
+        return {name: each.permute(0, 3, 1, 2) for name, each in zip(names, found, strict=True)}
 
     def decode(self, features: Sequence[FeatureMap]) -> Image:
         """Decode features; the result is clamped to [0, 1]."""
-        return self._decode(features)[0]
+        return self._decode([each.permute(0, 2, 3, 1).to(self._dtype).contiguous() for each in features])[0]
 
 
 class CompiledGraph:
@@ -76,16 +80,29 @@ class CompiledGraph:
 
     def __call__(self, picture: Image) -> Image:
         """Compute the output for a picture."""
-        return self._model([picture])[0]
+        return self._model([picture.float().contiguous()])[0]
 
 
-def _traced(module: nn.Module, given: Sequence[Tensor]) -> Any:
-    """Convert a module to an OpenVINO model for pictures of any size."""
+def _traced(module: nn.Module, given: Sequence[Tensor], *, layers_in: str = "", layers_out: str = "") -> Any:
+    """Convert a module to an OpenVINO model for pictures of any size.
+
+    Args:
+        module: the module.
+        given: example inputs, with the channels before rows and columns.
+        layers_in: if the inputs are features, their precision; the features have their channels last.
+        layers_out: if the outputs are features, their precision.
+    """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is deprecated in torch, and warns about shape checks
         model = _openvino().convert_model(module, example_input=tuple(given))
     model.reshape({number: [1, each.shape[1], -1, -1] for number, each in enumerate(given)})
-    return model
+    inner, outer = (_openvino().Layout(each) for each in ("NCHW", "NHWC"))
+    steps = _openvino().preprocess.PrePostProcessor(model)
+    for precision, port_of, ports in ((layers_in, steps.input, model.inputs), (layers_out, steps.output, model.outputs)):
+        for port in map(port_of, range(len(ports)) if precision else ()):
+            port.model().set_layout(inner)
+            port.tensor().set_layout(outer).set_element_type(getattr(_openvino().Type, _TYPES[precision]))
+    return steps.build()
 
 
 class _Model:
@@ -114,10 +131,12 @@ class _Model:
         except IndexError:
             request = self._compiled.create_infer_request()
             self._requests.append(request)
-        arrays = [each.float().contiguous().numpy() for each in given]
-        found = request.infer(arrays, share_inputs=True, share_outputs=False)
+        for number, each in enumerate(given):
+            request.set_input_tensor(number, _shared(each))
+        request.infer()
+        found = [_copied(request.get_output_tensor(number)) for number in range(len(self._compiled.outputs))]
         self._idle.append(request)
-        return [torch.from_numpy(found[each]) for each in self._compiled.outputs]
+        return found
 
     def keep_forever(self) -> None:
         """Keep this model's OpenVINO objects from ever being destroyed."""
@@ -125,14 +144,28 @@ class _Model:
             _keep_forever(made)
 
 
+def _shared(tensor: Tensor) -> Any:
+    """Return an OpenVINO tensor that shares the memory of a contiguous tensor, float32 or bfloat16."""
+    if tensor.dtype == torch.float32:
+        return _openvino().Tensor(tensor.numpy(), shared_memory=True)
+    return _openvino().Tensor(tensor.view(torch.int16).numpy(), list(tensor.shape), _openvino().Type.bf16)
+
+
+def _copied(tensor: Any) -> Tensor:
+    """Return a copy of an OpenVINO tensor, float32 or bfloat16."""
+    if tensor.element_type == _openvino().Type.f32:
+        return torch.from_numpy(tensor.data.copy())
+    return torch.from_numpy(tensor.data.view(np.int16).copy()).view(torch.bfloat16)  # NumPy has no bfloat16
+
+
 class _Encoding(nn.Module):
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, layers: tuple[str, ...]) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.layers = encoder, layers
 
     def forward(self, picture: Image) -> tuple[FeatureMap, ...]:
-        found = self.encoder(picture, _LAYERS)
-        return tuple(found[layer] for layer in _LAYERS)
+        found = self.encoder(picture, self.layers)
+        return tuple(found[layer] for layer in self.layers)
 
 
 class _Decoding(nn.Module):
@@ -179,6 +212,7 @@ def _core() -> Any:
     return _openvino().Core()
 
 
+@cache
 def _openvino() -> Any:
     """Import OpenVINO without its telemetry, which otherwise reports imports and conversions to Google Analytics."""
     name, absent = "openvino_telemetry", object()

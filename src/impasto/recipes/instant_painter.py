@@ -8,7 +8,7 @@ Source: see :mod:`impasto.networks.style_swap`; coarse to fine as in Kolkin et a
 """
 
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -64,6 +64,7 @@ EVENLY = 0.6
 BLENDED_BELOW = 0.3
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _LEVELS_KEPT = 8
+_ALL_LAYERS = frozenset((*SWAP_LAYERS, *SEARCH_LAYERS))
 
 
 class Level(NamedTuple):
@@ -106,8 +107,8 @@ class _Direct:
     network: Decoder
     arithmetic: Arithmetic
 
-    def encode(self, picture: Image) -> Features:
-        return self.arithmetic.encode(self.slim, picture, frozenset((*SWAP_LAYERS, *SEARCH_LAYERS)))
+    def encode(self, picture: Image, layers: Set[str]) -> Features:
+        return self.arithmetic.encode(self.slim, picture, frozenset(layers))
 
     def decode(self, features: Sequence[FeatureMap]) -> Image:
         with torch.autocast(self.arithmetic.device.type, torch.bfloat16, enabled=self.arithmetic.precision == "bf16"):
@@ -241,9 +242,9 @@ class InstantPainter:
             columns, rows = [], []
             for picture, colors, size in zip(code.pictures, code.colors, fitted, strict=True):
                 small = in_eights(at_least(resize(picture, size), SMALLEST_SIDE))
-                features = networks.encode(small)
+                features = networks.encode(small, _ALL_LAYERS)
                 found = search_columns(features, self.network.spread)
-                columns.append(with_colors(found, whitening(colors, COLOR).features(small)))
+                columns.append(with_colors(found, small, whitening(colors, COLOR)))
                 rows.append(blocks_of(features))
             level = code.levels[key] = Level(Keys.of(columns, directions=_DIRECTIONS, most=_MOST_KEYS), torch.cat(rows))
             for oldest in list(code.levels)[:-_LEVELS_KEPT]:
@@ -503,9 +504,10 @@ class _Painting:
     ) -> tuple[Features, FeatureMap]:
         """Encode the picture to match; return its features, and its hypercolumns with the photo's colors."""
         assert self.palette is not None
-        features = self.networks.encode(self._mixture(content, before, part, activity))
-        colors = whitening(self.palette, COLOR).features(content)
-        return features, with_colors(search_columns(features, self.painter.network.spread), colors)
+        needed = frozenset(SEARCH_LAYERS) if self.strength >= 1 else _ALL_LAYERS
+        features = self.networks.encode(self._mixture(content, before, part, activity), needed)
+        columns = search_columns(features, self.painter.network.spread)
+        return features, with_colors(columns, content, whitening(self.palette, COLOR))
 
     def _mixture(self, content: Image, before: Image | None, part: _Part, activity: Tensor | None) -> Image:
         """Return the picture to match: a mix of the photo and the current picture, with the photo's finest details.

@@ -76,7 +76,7 @@ def style_columns(
         for index, each in enumerate(heads):
             columns = tile_columns(features, each, tile)
             if index == 0:
-                columns = with_colors(columns, colors.features(tile.part(picture)))
+                columns = with_colors(columns, tile.part(picture), colors)
             whole = maps[index]
             whole = maps[index] = columns.new_empty(1, columns.shape[1], *grid) if whole is None else whole
             tile.part(whole, GRID_STRIDE).copy_(columns)
@@ -197,7 +197,7 @@ class Search:
         """Return the hypercolumns inside a tile."""
         mixed = self._mixture(tile.around(self.photo), tile, activity)
         columns = tile_columns(encode(self.context, mixed, tuple(self.heads)), self.heads, tile)
-        return with_colors(columns, self.colors.features(tile.part(self.photo)))
+        return with_colors(columns, tile.part(self.photo), self.colors)
 
     def _mean(self, tiles: Sequence[Tile], activity: Tensor) -> Tensor:
         """Return the mean of the hypercolumns of the picture."""

@@ -125,11 +125,9 @@ class _Painting:
         pictures, deviation = [self._resized(style, size) for style in self.styles], color_at(self._edge_px(size))
         styles = [encode(context, each, wanted) for each in pictures]
         columns = self._columns(encode(context, mixture(photo, None if is_first else picture, context.options), searched), grid)
-        columns = with_colors(columns, whitening(self.palette_of_photo, deviation).features(photo))
+        columns = with_colors(columns, photo, whitening(self.palette_of_photo, deviation))
         keys = [
-            with_colors(
-                self._columns({layer: each[layer] for layer in searched}), whitening(palette, deviation).features(style)
-            )
+            with_colors(self._columns({layer: each[layer] for layer in searched}), style, whitening(palette, deviation))
             for each, style, palette in zip(styles, pictures, self.palettes, strict=True)
         ]
         has_blocks = places > 0 and self.decoder is not None
