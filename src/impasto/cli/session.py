@@ -40,7 +40,7 @@ from impasto.recipes.reporting import reports_of
 from impasto.recipes.starts import Checkpoint, Style
 from impasto.runtime.amounts import amount
 from impasto.runtime.locks import only_writer
-from impasto.runtime.memory import keep_freed_memory, memory_in_words
+from impasto.runtime.memory import keep_freed_memory, memory_in_words, return_freed_memory
 
 _WITHOUT_RECORD = (".bmp", ".gif")
 
@@ -224,6 +224,7 @@ def paint_and_show(
                 raise
         if session.last:  # draw a large picture only once
             session.last = replace(session.last, image=session.last.image)
+            return_freed_memory()  # the encoded file does not fit into the freed blocks of tiles
     return session, gif_recorder, checkpoint
 
 

@@ -18,8 +18,8 @@ from impasto.tensors import FeatureMap, Features
 _TINY = 1e-8
 _CHUNK = 2**24
 """Maximum number of entries of a similarity matrix in memory at a time."""
-_COLUMNS = 128
-"""The largest entry of each row is searched in this number of groups first."""
+_GROUP = 64
+"""Number of neighboring entries of a row that are compared first, to find the largest one."""
 
 
 # ---------------------------------------------------------------------------------------------------- rows from feature maps
@@ -159,7 +159,7 @@ def most_similar(queries: Tensor, keys: Tensor, penalty: Tensor | None = None) -
         [1]
     """
     count = len(keys)
-    added = -count % _COLUMNS
+    added = -count % _GROUP
     with torch.no_grad():
         keys = torch.cat([keys, keys[-1:].expand(added, -1)])
         if penalty is not None:
@@ -174,11 +174,11 @@ def most_similar(queries: Tensor, keys: Tensor, penalty: Tensor | None = None) -
 
 
 def _largest(scores: Tensor) -> Tensor:
-    """Return the index of a largest number in each row. This takes half the time of ``scores.max(1)``."""
-    rows = scores.reshape(len(scores), -1, _COLUMNS)
-    column = rows.amax(1).max(1).indices  # argmax takes four times as long in bfloat16
-    row = rows.gather(2, column[:, None, None].expand(-1, rows.shape[1], 1))[..., 0].max(1).indices
-    return row * _COLUMNS + column
+    """Return the index of the first largest number in each row, as ``scores.max(1)`` does in up to twice the time."""
+    groups = scores.reshape(len(scores), -1, _GROUP)
+    group = groups.amax(2).max(1).indices  # argmax takes four times as long in bfloat16
+    place = groups.gather(1, group[:, None, None].expand(-1, 1, _GROUP))[:, 0].max(1).indices
+    return group * _GROUP + place
 
 
 def relaxed_emd(distances: Tensor) -> Tensor:
