@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +244,19 @@ def test_segments_of_other_options_are_not_used(render: Render, tmp_path: Path) 
         open_clip(render("other.mp4", times=[700 * n for n in range(30)])), Flickering(), output, VideoOptions(), 0.2
     )
     assert third.resumed == 0
+
+
+@pytest.mark.slow
+def test_segments_of_another_encoding_are_not_used(render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of different encodings cannot be joined: the decoder gets the parameters of the first one."""
+    clip, output = render(), tmp_path / "out.mp4"
+    for _ in VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2).paint():
+        pass
+    assert VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2).resumed > 0
+    encoding = encoding_for(".mp4")
+    changed = replace(encoding, options={**encoding.options, "preset": "veryfast"})
+    monkeypatch.setattr(painting, "encoding_for", lambda suffix: changed)
+    assert VideoRun(open_clip(clip), Flickering(), output, VideoOptions(), 0.2).resumed == 0
 
 
 @pytest.mark.slow

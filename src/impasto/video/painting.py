@@ -240,7 +240,7 @@ class VideoRun:
     def _plan(self) -> dict[str, Any]:
         """Return the data on which the segments depend."""
         options = asdict(self.options) | {"method": ""}
-        encoding = {"codec": self.encoding.codec, "per_segment": self.per_segment}
+        encoding = {"codec": self.encoding.codec, "encoder": dict(self.encoding.options), "per_segment": self.per_segment}
         return {"impasto": __version__, "clip": self.clip.sha256, **self.painter.identity, "options": options} | encoding
 
     def _places(self) -> Iterator[Place]:
