@@ -325,7 +325,7 @@ def test_compiled_networks_agree_with_torch_at_any_size(
     size: tuple[int, int], compiled: Compiled, narrow: Callable[..., Vgg], random: torch.Generator
 ) -> None:
     picture = torch.rand(1, 3, *size, generator=random)
-    for layers in ({*SWAP_LAYERS, *SEARCH_LAYERS}, {*SEARCH_LAYERS}):
+    for layers in (frozenset((*SWAP_LAYERS, *SEARCH_LAYERS)), frozenset(SEARCH_LAYERS)):
         found, wanted = compiled.encode(picture, layers), narrow()(picture, layers)
         assert set(found) == set(wanted) == layers
         for layer, features in wanted.items():
@@ -345,7 +345,7 @@ def test_compiled_networks_agree_with_torch_in_bfloat16(random: torch.Generator)
         pytest.skip("this processor has no bf16")
     encoder, decoder = load_encoder("vgg19-slim"), load_decoder(shipped_decoder())
     picture = torch.rand(1, 3, 64, 96, generator=random)
-    compiled, layers = Compiled(encoder, decoder, "bf16"), {*SWAP_LAYERS, *SEARCH_LAYERS}
+    compiled, layers = Compiled(encoder, decoder, "bf16"), frozenset((*SWAP_LAYERS, *SEARCH_LAYERS))
     with torch.no_grad():
         features = encoder(picture, layers)
         image = decoder(*swap_layers(features)).clamp(0, 1)
@@ -373,9 +373,9 @@ def test_compiled_networks_use_as_many_threads_as_torch(narrow: Callable[..., Vg
 @needs_openvino
 def test_threads_get_identical_results(compiled: Compiled, random: torch.Generator) -> None:
     pictures = [torch.rand(1, 3, 64, 64 + 8 * index, generator=random) for index in range(4)]
-    expected = [compiled.encode(picture, {*SEARCH_LAYERS}) for picture in pictures]
+    expected = [compiled.encode(picture, frozenset(SEARCH_LAYERS)) for picture in pictures]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(partial(compiled.encode, layers={*SEARCH_LAYERS}), pictures * 8))
+        found = list(pool.map(partial(compiled.encode, layers=frozenset(SEARCH_LAYERS)), pictures * 8))
     for index, features in enumerate(found):
         assert all(torch.equal(features[layer], each) for layer, each in expected[index % 4].items())
 

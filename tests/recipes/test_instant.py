@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -519,7 +519,7 @@ def recorded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
     encode = instant_painter._Direct.encode
 
-    def record(networks: instant_painter._Direct, picture: Tensor, layers: Set[str]) -> Features:
+    def record(networks: instant_painter._Direct, picture: Tensor, layers: frozenset[str]) -> Features:
         seen.append((picture.shape[-2], picture.shape[-1]))
         return encode(networks, picture, layers)
 
@@ -585,7 +585,7 @@ def fake_compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             made.append(precision)
             self.encoder, self.decoder = encoder, decoder
 
-        def encode(self, picture: Tensor, layers: Set[str]) -> Features:
+        def encode(self, picture: Tensor, layers: frozenset[str]) -> Features:
             return self.encoder(picture, layers)  # type: ignore[no-any-return]
 
         def decode(self, features: Sequence[FeatureMap]) -> Tensor:

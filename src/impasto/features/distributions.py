@@ -174,7 +174,7 @@ def most_similar(queries: Tensor, keys: Tensor, penalty: Tensor | None = None) -
 
 
 def _largest(scores: Tensor) -> Tensor:
-    """Return the index of the first largest number in each row, as ``scores.max(1)`` does in up to twice the time."""
+    """Return the index of the first largest number in each row, faster than ``scores.max(1)``."""
     groups = scores.reshape(len(scores), -1, _GROUP)
     group = groups.amax(2).max(1).indices  # argmax takes four times as long in bfloat16
     place = groups.gather(1, group[:, None, None].expand(-1, 1, _GROUP))[:, 0].max(1).indices

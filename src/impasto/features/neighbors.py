@@ -437,22 +437,18 @@ class _Space:
     def coherent(self, position: Tensor, style: Tensor, coherence: float) -> Tensor:
         """Replace a match by a position adjacent to a neighbor's match if the coherence bonus makes up for the lower cosine."""
         heights, widths, starts = self._geometry()
-        choices = [position]
+        candidates = [position]
         for down, across in SHIFTS:
             beside, owner = _shifted(position, down, across), _shifted(style, down, across)
             place = beside - starts[owner]
             row, column = place // widths[owner] + down, place % widths[owner] + across
             inside = (row >= 0) & (column >= 0) & (row < heights[owner]) & (column < widths[owner]) & (owner == style)
             moved = torch.where(inside, beside + down * widths[owner] + across, position)
-            choices.append(torch.where(self.allowed[moved], moved, position))
-        candidates = torch.stack(choices).flatten(1)
-        places = (candidates[1:] != candidates[0]).any(0).nonzero()[:, 0]  # elsewhere, there is no choice
-        candidates, queries = candidates[:, places], self.queries[places]
-        agreeing = torch.stack([(candidates[1:] == each).sum(0) for each in candidates])
-        similarity = torch.stack([(queries * self.keys[each]).sum(1) for each in candidates])
-        found = position.flatten().clone()
-        found[places] = candidates.gather(0, (similarity + coherence * agreeing).argmax(0)[None])[0]
-        return found.reshape(position.shape)
+            candidates.append(torch.where(self.allowed[moved], moved, position))
+        choices = torch.stack(candidates)
+        agreeing = torch.stack([(choices[1:] == each).sum(0) for each in choices])
+        similarity = torch.stack([(self.queries * self.keys[each.flatten()]).sum(1).reshape(each.shape) for each in choices])
+        return choices.gather(0, (similarity + coherence * agreeing).argmax(0)[None])[0]
 
     def _geometry(self) -> tuple[Tensor, Tensor, Tensor]:
         heights, widths = (torch.tensor(each, device=self.keys.device) for each in zip(*self.sizes, strict=True))

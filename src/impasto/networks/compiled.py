@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -49,7 +49,7 @@ class Compiled:
             self._encoders[layers] = _Model(graph, precision, is_pinned=False)
         self._decode = _Model(_traced(_Decoding(decoder), given, layers_in=precision), precision, is_pinned=False)
 
-    def encode(self, picture: Image, layers: Set[str]) -> Features:
+    def encode(self, picture: Image, layers: frozenset[str]) -> Features:
         """Return the features of one picture at layers of :mod:`impasto.networks.style_swap`, or at all of these layers.
 
         They have the precision of the matrix products, as with PyTorch. So the search is as fast as there.

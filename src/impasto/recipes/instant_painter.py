@@ -8,7 +8,7 @@ Source: see :mod:`impasto.networks.style_swap`; coarse to fine as in Kolkin et a
 """
 
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -107,8 +107,8 @@ class _Direct:
     network: Decoder
     arithmetic: Arithmetic
 
-    def encode(self, picture: Image, layers: Set[str]) -> Features:
-        return self.arithmetic.encode(self.slim, picture, frozenset(layers))
+    def encode(self, picture: Image, layers: frozenset[str]) -> Features:
+        return self.arithmetic.encode(self.slim, picture, layers)
 
     def decode(self, features: Sequence[FeatureMap]) -> Image:
         with torch.autocast(self.arithmetic.device.type, torch.bfloat16, enabled=self.arithmetic.precision == "bf16"):
