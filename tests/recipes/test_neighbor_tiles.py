@@ -1,8 +1,11 @@
 """Large pictures with the neighbors and the gatys recipe: painted in tiles, within a memory limit."""
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +29,7 @@ from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, ReadMask
 from impasto.recipes.memory_plan import TiledMemory
 from impasto.recipes.painting import run_recipe
 from impasto.recipes.presets import paint_options
+from impasto.recipes.starts import Checkpoint
 from impasto.tensors import Features
 
 EXACT = Run(device="cpu", precision="fp32")
@@ -292,11 +296,37 @@ def test_a_painting_resumes_in_tiles(content: Picture, style: Picture) -> None:
     options = paint_options(**BRIEF)
     context = gatys.set_up(content, [style], options, EXACT)
     first = next(iter(run_recipe(context)))
-    again = gatys.resumed(context, impasto.recipes.starts.Checkpoint(first.image, 1, 1))
+    again = gatys.resumed(context, Checkpoint(first.image, 1, 1))
     tiles = TilePlan(context.encoder.layers, 0, 0, 64)
     steps = list(run_recipe(replace(again, tiles=tiles)))
     assert len(steps) == 1
     assert steps[0].image.shape == (1, 3, 128, 128)
+
+
+@pytest.mark.parametrize("is_last_step", [True, False])
+def test_the_picture_of_a_checkpoint_takes_no_memory_after_the_first_step_in_tiles(
+    content: Picture, style: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_last_step: bool
+) -> None:
+    """Else a painting of 8192 px would need more memory when it is resumed than when it was started."""
+    context = gatys.set_up(content, [style], paint_options(**BRIEF), EXACT)
+    context = replace(context, tiles=TilePlan(context.encoder.layers, 0, 0, 64))
+    first = next(iter(run_recipe(context)))
+    images.write(tmp_path / "checkpoint.png", first.image)
+    read, pictures = gatys._picture_of, []
+
+    def recorded(*given: Any) -> Tensor:
+        picture = read(*given)
+        pictures.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(gatys, "_picture_of", recorded)
+    again = gatys.resumed(context, Checkpoint(tmp_path / "checkpoint.png", 1, int(is_last_step)))
+    assert not pictures
+    steps = run_recipe(again)
+    next(steps)
+    gc.collect()
+    assert pictures
+    assert all(picture() is None for picture in pictures)
 
 
 def test_large_pictures_are_recolored_in_strips_like_small_ones(

@@ -27,7 +27,7 @@ from impasto.errors import OptionError, ResourceError, ShapeError, WeightsError
 from impasto.images import Picture, resize
 from impasto.losses.features import PIXELS, Objective
 from impasto.losses.picture import luminance_of
-from impasto.optim.engine import Size, Step, failure_of
+from impasto.optim.engine import Size, Step, drawn, failure_of
 from impasto.options import INITS, PaintOptions, Run
 from impasto.recipes import gatys, objectives
 from impasto.recipes.context import PaintingContext
@@ -246,7 +246,7 @@ def iterations(request: InetworkRequest, context: PaintingContext) -> Iterator[S
         last step has a ``failure``; this is not checked if the initial picture is a file.
     """
     objective = objective_of(request, context)
-    picture, began, before = context.start, seconds_now(), math.inf
+    picture, began, before = drawn(context.start), seconds_now(), math.inf
     history = [value_of(context, objective, picture)]
     total = request.flags.num_iter
     for number in range(1, total + 1):

@@ -176,7 +176,7 @@ class Momentum:
 
 def pyramid(  # noqa: PLR0913  (all parameters are needed; four have defaults)
     objective_at: Callable[[Size], Objective],
-    image: Image,
+    image: Drawing,
     sizes: Sequence[tuple[Size, int]],
     *,
     encode: Encode,
@@ -191,7 +191,8 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; four have defaults)
     Args:
         objective_at: returns the objective for a size (height, width). It is called once for each size, and again each time
             that memory runs out and the size is continued in tiles or in smaller tiles.
-        image: the initial picture, (1, 3, height, width), on the device to paint on; resized to the first size.
+        image: the initial picture, (1, 3, height, width), on the device to paint on; resized to the first size. If it is a
+            function, it is called for each use, so that the picture takes no memory after the first step.
         sizes: pairs of (height, width) and number of steps, in painting order.
         encode: computes features of pictures.
         optimizer_settings: the optimizer and its hyperparameters.
@@ -221,7 +222,7 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; four have defaults)
     plan = Plan(sizes, seconds)
     momentum = Momentum()
     failures: list[str] = []
-    drawing: Drawing = image
+    drawing = image
     for scale, (size, _) in enumerate(sizes):
         falls = optimizer_settings.decay == "each" or scale == len(sizes) - 1
         here = optimizer_settings if falls else replace(optimizer_settings, decay="never")

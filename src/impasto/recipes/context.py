@@ -12,7 +12,7 @@ from impasto.features.statistics import Moments, joined_moments, moments
 from impasto.images import Picture
 from impasto.losses.features import Loss, Objective
 from impasto.losses.tiled import halo_of, stride_of
-from impasto.optim.engine import Size
+from impasto.optim.engine import Drawing, Size
 from impasto.optim.tiled import TilePlan
 from impasto.options import PaintOptions
 from impasto.recipes.coloring import Coloring
@@ -34,7 +34,8 @@ class PaintingContext:
         margin: width of the border that is cropped at the end, in pixels of the final size.
         sizes: the sizes with margin, coarse to fine, each with its number of steps.
         styles: the styles to paint in.
-        start: the initial picture, at the first size.
+        start: the initial picture, at the first size; or a function that returns it, so that a large picture takes no memory
+            after the first step.
         encoder: the feature extractor.
         arithmetic: device and precision of the encoder.
         options: how to paint.
@@ -54,7 +55,7 @@ class PaintingContext:
     margin: int
     sizes: tuple[tuple[Size, int], ...]
     styles: tuple[Style, ...]
-    start: Image
+    start: Drawing
     encoder: Vgg
     arithmetic: Arithmetic
     options: PaintOptions

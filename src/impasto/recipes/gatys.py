@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial, reduce
+from pathlib import Path
 
 import torch
 
@@ -94,7 +95,7 @@ def painted(
         rate_at: returns the factor of the learning rate at a size; None: 1.
     """
     options = context.options
-    picture: Drawing = context.start
+    picture = context.start
     optimizer_settings = OptimizerSettings(
         optimizer=options.optimizer,
         learning_rate=options.learning_rate,
@@ -214,7 +215,7 @@ def masked(context: PaintingContext, masking: Masking, size: Size) -> PaintingCo
         OptionError: the masks leave nothing to paint.
     """
     region_masks = lay_out(masking, size, context.margin, context.options, len(context.styles)).to(context.arithmetic.device)
-    start = context.start
+    start = drawn(context.start)
     if region_masks.kept is not None:
         shape = (start.shape[-2], start.shape[-1])
         start = torch.lerp(start, resize(context.content, shape), resize(region_masks.kept, shape))
@@ -240,9 +241,16 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
     if not left:
         raise OptionError("this painting is finished, so it cannot be resumed; paint from the start")
     size = context.sizes[place][0]
-    start = with_margin(resize(checkpoint.loaded(), context.shown_size(size)), context.margin_at(size))
     scale = context.first_scale + count - len(left)
-    return replace(context, start=start.to(context.start), sizes=left, first_scale=scale, is_resumed=True)
+    picture = partial(_picture_of, checkpoint, context, size)
+    is_large = isinstance(checkpoint.picture, Path) and context.tiles and context.tiles.at(size)
+    return replace(context, start=picture if is_large else picture(), sizes=left, first_scale=scale, is_resumed=True)
+
+
+def _picture_of(checkpoint: Checkpoint, context: PaintingContext, size: Size) -> Image:
+    """Return the picture of a checkpoint at a size, with its margin."""
+    shown = resize(checkpoint.loaded(), context.shown_size(size))
+    return with_margin(shown, context.margin_at(size)).to(context.content)
 
 
 _TRIAL_PX, _LARGEST_TRIAL_PX = 128, 512
@@ -271,9 +279,9 @@ def _halo_work(context: PaintingContext, size: Size, layers: Iterable[str]) -> f
 @in_known_state
 def predicted_seconds(context: PaintingContext) -> float:
     """Predict the painting time from a trial at a small size; the cost of a step depends on its pixels and layers."""
-    size = (context.start.shape[-2], context.start.shape[-1])
+    size, _ = context.sizes[0]
     smallest = math.ceil(SMALLEST_SIDE * max(size) / min(size))  # a narrow picture must not become too narrow to be encoded
-    tried = resize(context.start, fitted_size(size, max(smallest, min(_LARGEST_TRIAL_PX, max(_TRIAL_PX, *size)))))
+    tried = resize(context.content, fitted_size(size, max(smallest, min(_LARGEST_TRIAL_PX, max(_TRIAL_PX, *size)))))
     layers = frozenset(compared_layers(context.options, _TRIAL_PX))
     trials = []
     for _ in range(_TRIALS):
