@@ -1,5 +1,6 @@
 """The instant painter for one style as an ONNX graph, compared with PyTorch in ONNX Runtime."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ VISIBLE = 2 / 255
 
 def graph(**changes: Any) -> tuple[Any, Any]:
     """Return a session with the graph of a style, and the code of the style."""
-    given = InstantGraph(STYLE, **{"size_px": SIZE_PX, **changes})
+    given = InstantGraph(**{"style": STYLE, "size_px": SIZE_PX, **changes})
     code = PAINTER.encode(given.style, stroke=given.stroke)
     data = instant_graph(given, PAINTER, code).SerializeToString()
     return load_onnxruntime().InferenceSession(data, providers=["CPUExecutionProvider"]), code
@@ -57,6 +58,19 @@ def test_a_graph_paints_like_torch_at_odd_sizes(stroke: float) -> None:
         assert differs.float().mean() < 0.02  # where similarities are nearly equal
         assert (found - wanted).abs().mean() < 1e-3
         assert (wanted - photo).abs().mean() > 0.02
+
+
+@pytest.mark.slow
+def test_a_graph_does_not_paint_with_the_ground_of_a_photographed_style() -> None:
+    framed = torch.full((1, 3, 200, 220), 15 / 255)
+    framed[..., 25:-25, 25:-25] = images.resize(STYLE.image, (150, 170))
+    session, code = graph(style=images.read(framed))
+    assert code.areas[0] is not None
+    photo = resized(SIZE_PX, 61)
+    found, wanted = painted(session, photo), PAINTER.paint(photo, code, fast=True)
+    assert ((found - wanted).abs().amax(1) > VISIBLE).float().mean() < 0.02
+    other = PAINTER.paint(photo, replace(code, areas=(), levels={}), fast=True)
+    assert ((other - wanted).abs().amax(1) > VISIBLE).float().mean() > 0.1
 
 
 @pytest.mark.slow

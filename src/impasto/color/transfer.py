@@ -13,7 +13,7 @@ from torch import Tensor
 
 from impasto.features.statistics import Affine, Moments, blend, moments
 from impasto.options import ColorSpace
-from impasto.tensors import Image
+from impasto.tensors import Image, Mask
 
 Planes = Tensor
 """A picture in a color space: (batch, 3, height, width); luminance first, then two color planes."""
@@ -285,9 +285,15 @@ def recolored(image: Image, colors: Affine) -> Image:
     return torch.einsum("bij,bjhw->bihw", colors.matrix, image) + colors.bias[:, :, None, None]
 
 
-def color_moments(image: Image) -> Moments:
-    """Compute the mean and covariance of a picture's colors."""
-    return moments(image)
+def color_moments(image: Image, mask: Mask | None = None) -> Moments:
+    """Compute the mean and covariance of a picture's colors, optionally under a soft mask (1, 1, height, width)."""
+    if mask is None:
+        return moments(image)
+    weights = (mask / mask.sum()).flatten()
+    colors = image.flatten(2)[0]
+    mean = colors @ weights
+    apart = colors - mean[:, None]
+    return Moments(mean[None], ((apart * weights) @ apart.T)[None])
 
 
 def _lifted(colors: Moments) -> Tensor:

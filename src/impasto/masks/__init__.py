@@ -1,6 +1,7 @@
 """Masks of pictures.
 
 Modules:
+    ground: the black ground on which a style was photographed.
     guides: arithmetic on masks, and guides (masks at the size of a layer).
     segmentation: automatic regions: subject, background, sky, areas of one color.
     skin: skin and face detection.

@@ -71,7 +71,7 @@ class _Search:
                 beside = self._inside(g.node("Add", row, g.integers(reach * down)), 0)
                 candidate = self._joined(beside, self._inside(g.node("Add", column, g.integers(reach * across)), 1))
                 cosine = self._similarity(candidate)
-                better = g.node("Greater", cosine, similarity)
+                better = self._allowed(candidate, g.node("Greater", cosine, similarity))
                 position = g.node("Where", better, candidate, position)
                 similarity = g.node("Where", better, cosine, similarity)
             reach //= 2
@@ -93,7 +93,7 @@ class _Search:
         ]
         candidate = self._joined(*copied)
         gain = g.node("Sub", self._similarity(candidate), self._similarity(position))
-        accepted = g.node("Greater", g.node("Add", gain, tolerance), g.floats(0.0))
+        accepted = self._allowed(candidate, g.node("Greater", g.node("Add", gain, tolerance), g.floats(0.0)))
         return g.node("Where", accepted, candidate, position)
 
     def coherent(self, position: str, coherence: float) -> str:
@@ -110,8 +110,21 @@ class _Search:
             for each, size in ((row, height), (column, width)):
                 inside = g.node("And", inside, g.node("Greater", each, g.integers(-1)))
                 inside = g.node("And", inside, g.node("Less", each, g.integers(size)))
-            candidates.append(g.node("Where", inside, self._joined(row, column), position))
+            moved = g.node("Where", inside, self._joined(row, column), position)
+            candidates.append(g.node("Where", self._allowed(moved), moved, position) if self._is_limited else moved)
         return self._best(candidates, coherence)
+
+    @property
+    def _is_limited(self) -> bool:
+        """Whether some positions of the style must not be used."""
+        return not bool(self.source.allowed.all())
+
+    def _allowed(self, position: str, condition: str = "") -> str:
+        """Return where a condition holds, if there is one, and where the positions may be used."""
+        if not self._is_limited and condition:
+            return condition
+        allowed = self.g.node("Gather", self.g.constant(self.source.allowed.numpy()), position)
+        return self.g.node("And", condition, allowed) if condition else allowed
 
     def _best(self, candidates: list[str], coherence: float) -> str:
         """Choose, at each position, the candidate with the best sum of cosine and bonus."""

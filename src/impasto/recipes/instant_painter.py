@@ -24,6 +24,7 @@ from impasto.features.neighbors import Keys, Patches, with_colors
 from impasto.features.statistics import Affine, Moments, blend, precise
 from impasto.images import fitted_size, resize
 from impasto.losses.picture import activity_of, flatness
+from impasto.masks.ground import cells_within, colors_within, painted_area
 from impasto.networks.compiled import Compiled, compiling, has_openvino
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import (
@@ -45,7 +46,7 @@ from impasto.runtime.rasters import MemoryRaster, Raster, interpolated_part, pai
 from impasto.runtime.tiling import Place, painted_in_tiles, spread_parts
 from impasto.runtime.torch_state import in_known_state, plain
 from impasto.styles.named import NamedStyle
-from impasto.tensors import FeatureMap, Features, Image
+from impasto.tensors import FeatureMap, Features, Image, Mask
 
 LARGEST_WHOLE_PX = 2_100_000
 """Pictures with more pixels are painted in tiles."""
@@ -88,6 +89,8 @@ class StyleCode:
         colors: mean (1, 3) and covariance (1, 3, 3) of each style's colors.
         weights: the share of each style in the result; the shares sum to 1.
         stroke: stroke size; with 1, the style picture is encoded at the size of the photo, but enlarged by at most a quarter.
+        areas: the part of each style picture to use, see :func:`impasto.masks.ground.painted_area`; None: the whole picture.
+            Empty: all style pictures are used as a whole.
         levels: cache of encodings by size and networks.
     """
 
@@ -95,8 +98,14 @@ class StyleCode:
     colors: tuple[Moments, ...]
     weights: tuple[float, ...] = (1.0,)
     stroke: float = 1.0
+    areas: tuple[Mask | None, ...] = ()
     levels: dict[tuple[tuple[tuple[int, int], ...], str], Level] = field(default_factory=dict, repr=False, compare=False)
     """Cached encodings, by the sizes of the pictures and by the networks that computed them; any thread may add encodings."""
+
+    @property
+    def areas_of_pictures(self) -> tuple[Mask | None, ...]:
+        """The area of each style picture."""
+        return self.areas or (None,) * len(self.pictures)
 
 
 @dataclass(frozen=True)
@@ -216,7 +225,8 @@ class InstantPainter:
     def encode_picture(self, picture: Image, *, stroke: float = 1.0) -> StyleCode:
         """Encode a style picture, (1, 3, height, width) in [0, 1]."""
         picture = plain(picture).to(self.device)
-        return StyleCode((picture,), (color_moments(picture),), stroke=stroke)
+        area = painted_area(picture)
+        return StyleCode((picture,), (colors_within(picture, area),), stroke=stroke, areas=(area,))
 
     def manner(self, style: Style | Image, *, edge_px: int | None = None, stroke: float = 1.0) -> StyleCode:
         """Encode a style. This is the former name of :meth:`encode`.
@@ -239,14 +249,16 @@ class InstantPainter:
         key = (fitted, f"{type(networks).__name__} {self.arithmetic}")
         level = code.levels.get(key)
         if level is None:
-            columns, rows = [], []
-            for picture, colors, size in zip(code.pictures, code.colors, fitted, strict=True):
+            columns, allowed, rows = [], [], []
+            for picture, colors, area, size in zip(code.pictures, code.colors, code.areas_of_pictures, fitted, strict=True):
                 small = in_eights(at_least(resize(picture, size), SMALLEST_SIDE))
                 features = networks.encode(small, _ALL_LAYERS)
                 found = search_columns(features, self.network.spread)
                 columns.append(with_colors(found, small, whitening(colors, COLOR)))
+                allowed.append(None if area is None else cells_within(area, (found.shape[-2], found.shape[-1])))
                 rows.append(blocks_of(features))
-            level = code.levels[key] = Level(Keys.of(columns, directions=_DIRECTIONS, most=_MOST_KEYS), torch.cat(rows))
+            keys = Keys.of(columns, allowed, directions=_DIRECTIONS, most=_MOST_KEYS)
+            level = code.levels[key] = Level(keys, torch.cat(rows))
             for oldest in list(code.levels)[:-_LEVELS_KEPT]:
                 code.levels.pop(oldest, None)
         return level
@@ -575,7 +587,8 @@ def blended(codes: Sequence[StyleCode], weights: Sequence[float]) -> StyleCode:
     used = [(code, weight / sum(weights)) for code, weight in zip(codes, weights, strict=True) if weight > 0]
     pictures, colors = ([each for code, _ in used for each in getattr(code, name)] for name in ("pictures", "colors"))
     shares = [weight * own for code, weight in used for own in code.weights]
-    return StyleCode(tuple(pictures), tuple(colors), tuple(shares), codes[0].stroke)
+    areas = [area for code, _ in used for area in code.areas_of_pictures]
+    return StyleCode(tuple(pictures), tuple(colors), tuple(shares), codes[0].stroke, tuple(areas))
 
 
 def painted_sizes(size: tuple[int, int], *, fast: bool) -> list[tuple[int, int]]:

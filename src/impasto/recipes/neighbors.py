@@ -33,6 +33,7 @@ from impasto.losses.features import Heads, Objective
 from impasto.losses.neighbors import MatchLoss, Neighborhood, NeighborLoss, PaletteLoss
 from impasto.losses.picture import flatness
 from impasto.losses.tiled import halo_of
+from impasto.masks.ground import colors_within, painted_area
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import SWAP_LAYERS, TILE, Decoder, blocks_of, decoded
 from impasto.optim.engine import Size, Step
@@ -96,13 +97,20 @@ class _Painting:
     """State of a painting that is kept from one size to the next.
 
     Attributes:
+        painted: mask of the part of each style picture to use; None: the whole picture.
         matches: the matches of the current size; None before the first size.
     """
 
     def __init__(self, context: PaintingContext) -> None:
         self.context = context
         self.styles = context.pictures
-        self.palettes = [color_moments(style.image.to(context.content)) for style in self.styles]
+        regions = context.region_masks.style_masks or (None,) * len(self.styles)
+        self.painted = [
+            painted_area(style.image) if region is None else region for style, region in zip(self.styles, regions, strict=True)
+        ]
+        pictures = [style.image.to(context.content) for style in self.styles]
+        self.palettes = [colors_within(picture, part) for picture, part in zip(pictures, self.painted, strict=True)]
+        del pictures
         self.palette_of_photo = moments_in_strips(context.content)
         self.heads = joining_heads(context.encoder, COARSE_LAYERS)
         self.matches: Matches | None = None
@@ -342,9 +350,8 @@ class _Painting:
     # ------------------------------------------------------------------------------------------------ regions
 
     def _allowed(self, index: int, columns: FeatureMap) -> Tensor | None:
-        """Return the positions of a style picture that may be matched; None: all, because there is no mask."""
-        masks = self.context.region_masks.style_masks
-        mask = masks[index] if masks else None
+        """Return the positions of a style picture that may be matched; None: all."""
+        mask = self.painted[index]
         return None if mask is None else resize(mask, (columns.shape[-2], columns.shape[-1]))[0, 0] > 0.5
 
     def _shares(self, grid: Size) -> Tensor | None:
@@ -443,23 +450,14 @@ def moments_in_strips(image: Image, mask: Mask | None = None) -> Moments:
     (height, width), total = image.shape[-2:], image[0, 0].numel() if mask is None else mask.sum()
     highest = max(1, min(_MEASURED_ROWS, _MEASURED_PIXELS // width))
     if height <= highest:
-        return color_moments(image) if mask is None else masked_moments(image, mask)
+        return color_moments(image, mask)
     parts = []
     for rows in strips(height, highest):
         part = image[..., rows, :]
-        measured = color_moments(part) if mask is None else masked_moments(part, mask[..., rows, :].clamp_min(1e-12))
+        measured = color_moments(part, None if mask is None else mask[..., rows, :].clamp_min(1e-12))
         share = part[0, 0].numel() if mask is None else float(mask[..., rows, :].sum())
         parts.append((share / float(total), measured))
     return joined_moments(parts)
-
-
-def masked_moments(image: Image, mask: Mask) -> Moments:
-    """Measure the mean and covariance of the colors under a soft mask (1, 1, height, width)."""
-    weights = (mask / mask.sum()).flatten()
-    colors = image.flatten(2)[0]
-    mean = colors @ weights
-    apart = colors - mean[:, None]
-    return Moments(mean[None], ((apart * weights) @ apart.T)[None])
 
 
 def _evenly(rows: Tensor, most: int) -> Tensor:
