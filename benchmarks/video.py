@@ -108,7 +108,7 @@ class Remembered:
 
     def __init__(self, painter: FramePainter) -> None:
         self.painter, self.follows, self.keys, self.identity = painter, painter.follows, painter.keys, painter.identity
-        self.check, self.look_at = painter.check, painter.look_at
+        self.contrast, self.check, self.look_at = painter.contrast, painter.check, painter.look_at
         self.known: dict[bytes, flow.Array] = {}
 
     def paint(self, pixels: Pixels, shot: int, past: Sequence[flow.Past] = ()) -> flow.Array:

@@ -76,7 +76,7 @@ def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 class Brightening:
     """A painter like that of the method ``paint``: each frame depends on the results before it."""
 
-    follows, keys = True, 2
+    follows, keys, contrast = True, 2, 1.0
 
     @property
     def identity(self) -> dict[str, str]:

@@ -25,7 +25,7 @@ from impasto.options.video import VideoOptions
 from impasto.recipes.brush import BrushPainter
 from impasto.video import flow, libraries, painting
 from impasto.video.clips import Damage, frames, open_clip
-from impasto.video.flow import Stabilizer, motion_between, warped
+from impasto.video.flow import Stabilizer, motion_between, warped, with_contrast_of
 from impasto.video.painters import BrushFrames, load_painter
 from impasto.video.painting import VideoRun
 from impasto.video.segments import Segment, Time, encoding_for, folder_of
@@ -374,6 +374,16 @@ def test_blending_keeps_most_of_the_contrast_of_strokes() -> None:
     of_result, of_strokes = ((each - gaussian(each, 3.0, channel_axis=-1)).std() for each in (result, strokes))
     assert 0.6 * of_strokes < of_result < 1.1 * of_strokes  # blending alone gives 0.4
     assert abs(result.mean() - strokes.mean()) < 0.01
+
+
+def test_the_contrast_of_a_blend_can_be_higher_than_that_of_the_painted_frame() -> None:
+    random = np.random.default_rng(0)
+    painted, other = (random.random((96, 128, 3), np.float32) for _ in range(2))
+    blend = 0.5 * painted + 0.5 * other
+    same, higher = (float(with_contrast_of(painted, blend, contrast).std()) for contrast in (1.0, 1.1))
+    assert same == pytest.approx(painted.std(), rel=0.05)
+    assert higher == pytest.approx(1.1 * same, rel=0.02)
+    assert Stabilizer(0.8, contrast=1.1).contrast == 1.1
 
 
 def test_nothing_of_the_previous_shot_is_blended_after_a_cut() -> None:

@@ -131,7 +131,7 @@ class ClipPainter:
             frames = [each.copy() for each in stretch.frames]  # Ray's arrays cannot be written, of which PyTorch warns
             if not painter.follows:
                 return Painted(frames=tuple(painter.paint(each, 0) for each in frames))
-            stabilizer = Stabilizer(self._options.stability, painter.keys)
+            stabilizer = Stabilizer(self._options.stability, painter.keys, painter.contrast)
             stabilizer.past = list(stretch.past)
             results, stored = [], []
             for each in frames:

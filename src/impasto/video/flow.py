@@ -86,6 +86,7 @@ class Stabilizer:
     Args:
         stability: 0 (independent frames) to 1.
         keys: number of earlier key frames to keep, in addition to the previous frame.
+        contrast: contrast of the strokes of the blend, relative to the painted frame.
 
     Attributes:
         past: the key frames of the shot and the last frame, newest last.
@@ -101,8 +102,8 @@ class Stabilizer:
         A fast form of the temporal loss of Ruder, Dosovitskiy and Brox 2016 (arXiv:1604.08610).
     """
 
-    def __init__(self, stability: float, keys: int = 0) -> None:
-        self.kept, self.keys = _MOST_KEPT * stability, keys
+    def __init__(self, stability: float, keys: int = 0, contrast: float = 1.0) -> None:
+        self.kept, self.keys, self.contrast = _MOST_KEPT * stability, keys, contrast
         self.past: list[Past] = []
 
     def reset(self) -> None:
@@ -129,7 +130,7 @@ class Stabilizer:
         blend *= (self.kept * motion.trust)[..., None]
         blend += painted
         result = self.follow(source, _bytes_of(blend))
-        return result if self.keys else _bytes_of(with_contrast_of(painted, blend))
+        return result if self.keys else _bytes_of(with_contrast_of(painted, blend, self.contrast))
 
     def follow(self, source: Pixels, result: Pixels, stored: Pixels | None = None) -> Pixels:
         """Keep a result that is blended already, and return it.
@@ -152,7 +153,7 @@ def _bytes_of(picture: Array) -> Pixels:
     return (picture.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def with_contrast_of(painted: Array, blend: Array) -> Array:
+def with_contrast_of(painted: Array, blend: Array, contrast: float = 1.0) -> Array:
     """Increase the contrast of a blend's details to that of the painted frame.
 
     A blend has weaker strokes than the frames, because the strokes of two frames differ and resampling blurs them.
@@ -160,10 +161,11 @@ def with_contrast_of(painted: Array, blend: Array) -> Array:
     Args:
         painted: the painted frame, (height, width, 3) in [0, 1].
         blend: its blend with the previous result.
+        contrast: the wanted contrast of details, relative to the painted frame.
 
     Returns:
         The blend. Its details of two sizes are multiplied by factors from 1 to 2, so that they have about the same variance
-        as those of the painted frame nearby, in brightness and in each of two differences of colors.
+        as those of the painted frame nearby (if the contrast is 1), in brightness and in each of two differences of colors.
 
     Example:
         >>> painted = np.random.default_rng(0).random((32, 32, 3), np.float32)
@@ -176,14 +178,14 @@ def with_contrast_of(painted: Array, blend: Array) -> Array:
     def restore(top: int) -> None:
         bottom, first = top + _STRIP_ROWS, max(0, top - _STRIP_HALO)
         halo = slice(first, bottom + _STRIP_HALO)
-        found[top:bottom] = _with_contrast_of(painted[halo], blend[halo])[top - first : bottom - first]
+        found[top:bottom] = _with_contrast_of(painted[halo], blend[halo], contrast)[top - first : bottom - first]
 
     with ThreadPoolExecutor(_THREADS) as threads:
         list(threads.map(restore, range(0, len(blend), _STRIP_ROWS)))
     return found
 
 
-def _with_contrast_of(painted: Array, blend: Array) -> Array:
+def _with_contrast_of(painted: Array, blend: Array, contrast: float) -> Array:
     cv2 = opencv()
     rest, wanted = (cv2.transform(each, _OPPONENTS) for each in (blend, painted))
     found: Array = np.zeros_like(rest)
@@ -193,7 +195,7 @@ def _with_contrast_of(painted: Array, blend: Array) -> Array:
         variance, variance_wanted = (
             cv2.blur(each * each, (near, near)) + _LEAST_VARIANCE for each in (details, details_wanted)
         )
-        found += details * np.sqrt(variance_wanted / variance).clip(1, _MOST_GAIN)
+        found += details * (contrast * np.sqrt(variance_wanted / variance)).clip(1, contrast * _MOST_GAIN)
         rest, wanted = smooth, smooth_wanted
     result: Array = cv2.transform(found + rest, np.linalg.inv(_OPPONENTS))
     return result

@@ -196,7 +196,7 @@ class VideoRun:
         Args:
             painting: paints the frames. Default: one after the other, in this process.
         """
-        stabilizer = Stabilizer(self.options.stability, self.painter.keys)
+        stabilizer = Stabilizer(self.options.stability, self.painter.keys, self.painter.contrast)
         ends = deque([seconds_now()], maxlen=_RECENT)
         if state := self.segments.state():
             stabilizer.past = [*map(Past, state.sources, state.results, state.numbers.tolist())]

@@ -52,6 +52,7 @@ class PaintFrames:
     """
 
     keys: ClassVar[int] = 3
+    contrast: ClassVar[float] = 1.0
 
     def __init__(self, style: Style, stability: float, strength: float, run: Run) -> None:
         self.style, self.stability, self.strength, self.run = style, stability, strength, run
