@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,12 +20,14 @@ import torch
 import evaluation
 import impasto
 from impasto.images import contact_sheet, resize, write
+from impasto.options import InstantOptions
 from impasto.recipes import instant_painter
+from impasto.recipes.instant import painted_pastiche
 from impasto.recipes.instant_painter import InstantPainter
 from impasto.recipes.painting import read_content
 from impasto.runtime.devices import seconds_now
 
-_SIZES = ((512, 512), (1080, 1920))
+_SIZES = ((341, 512), (512, 512), (1080, 1920))
 _PEERS = {
     "MicroAST": "MicroAST, torch eager float32",
     "Magenta (TFLite)": "Magenta transformer, TFLite with XNNPACK, 2 threads",
@@ -70,15 +73,20 @@ def speed() -> None:
     """Time a photo with an encoded style on each engine, and one photo from command to file."""
     rows = evaluation.peers()["speed"]["rows"]
     for height, width in _SIZES:
-        photo = resize(read_content(evaluation.content("summit")).image, (height, width))
+        photo = impasto.read(resize(read_content(evaluation.content("summit")).image, (height, width)))
         for engine, fast in itertools.product(("torch", "openvino"), (False, True)):
             painter = InstantPainter(engine=engine)
-            style = painter.encode(read_content(evaluation.style("gauguin")))
-            ours = milliseconds(lambda: painter.paint(photo, style, fast=fast))  # noqa: B023  (called at once)
+            style = read_content(evaluation.style("gauguin"))
+            code = painter.encode(style)
+            options = InstantOptions(fast=fast, size=0)
+            ours = milliseconds(
+                partial(painted_pastiche, painter, photo, [style], (), options, lambda *_, code=code, **__: code)
+            )
             print(f"{height}x{width} px, {engine}{', fast' * fast}: {ours:.0f} ms", end="")
             for peer, name in _PEERS.items():
-                theirs = next(row["ms"] for row in rows if row["peer"] == name and row["size"] == f"{height}x{width}")
-                print(f"; {peer} {theirs} ms, ratio {theirs / ours:.2f}", end="")
+                for row in rows:
+                    if row["peer"] == name and row["size"] == f"{height}x{width}":
+                        print(f"; {peer} {row['ms']} ms, ratio {row['ms'] / ours:.2f}", end="")
             print(flush=True)
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder) / "out.png")

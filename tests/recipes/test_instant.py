@@ -204,6 +204,20 @@ def test_fast_paints_only_at_the_full_size_and_stays_closer_to_the_photo() -> No
     assert torch.equal(painted(PHOTO, fast=True).image, painted(PHOTO).image)  # which has no second size
 
 
+def test_fast_paints_large_pictures_at_a_smaller_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = FACE.size
+    whole = painted(FACE, [COFFEE], fast=True).image
+    sizes = [(1000, 1000), (1000, 1200), (1080, 1920), (4000, 6000)]
+    fast, strokes = InstantOptions(fast=True), InstantOptions(fast=True, stroke=3)
+    assert [recipe.working_size(each, fast) for each in sizes] == [(1000, 1000), (913, 1095), (864, 1536), (3200, 4800)]
+    assert recipe.working_size((1080, 1920), strokes) == recipe.working_size((1080, 1920), replace(strokes, fast=False))
+    monkeypatch.setattr(recipe, "_FAST_PX", 0.7 * math.prod(size))
+    reduced = painted(FACE, [COFFEE], fast=True).image
+    assert reduced.shape == whole.shape
+    assert 0.01 < float((reduced - whole).abs().mean()) < 0.1
+    assert torch.equal(painted(FACE, [COFFEE]).image, painted(FACE, [COFFEE], fast=False).image)
+
+
 # ---------------------------------------------------------------------------------------------------- strength and color
 
 

@@ -217,7 +217,7 @@ class InstantOptions(ColorOptions):
     """One weight per style if there are several and no masks. Default: equal weights."""
 
     fast: bool = False
-    """Paint only at the full size. This is faster, and the result is closer to the photo."""
+    """Paint only at one size: the full one or, above a megapixel, up to a fifth less. Faster, and closer to the photo."""
 
     hq: bool = False
     """Clean up strokes and seams with ten optimization steps at the full size. Takes a few more seconds."""

@@ -1,5 +1,6 @@
 """The instant recipe: any style in one pass, with several styles, masks, color control and refinement."""
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -31,6 +32,8 @@ from impasto.tensors import Image, Mask
 
 BROADEST = 1.5
 """Maximum enlargement of the style picture; for broader strokes, the photo is painted at a smaller size."""
+_FAST_PX, _FAST_REDUCTION = 1_000_000, 0.8
+"""With ``fast``, larger pictures are painted at a smaller size; the smallest factor."""
 _REFINED_SIZES = 2
 _HQ: dict[str, Any] = {"steps": 10, "smallest_size": 100_000}
 """The painting options of ``--hq``: a few steps at one size, starting from the network's picture."""
@@ -217,9 +220,18 @@ def painted_pastiche(
 
 
 def working_size(size: tuple[int, int], options: InstantOptions) -> tuple[int, int]:
-    """Return the (height, width) at which to paint: the size of the result, or a smaller one for broad strokes."""
-    broad = max(1.0, options.stroke / BROADEST)
-    working = fitted_size(size, max(SMALLEST_SIDE, round(max(size) / broad)))
+    """Return the (height, width) at which to paint: the size of the result, or a smaller one for broad strokes.
+
+    With ``fast``, pictures of more than a megapixel are also painted at a smaller size. A blind jury found the results equally
+    good.
+
+    Example:
+        >>> working_size((1080, 1920), InstantOptions(fast=True)), working_size((480, 640), InstantOptions(fast=True))
+        ((864, 1536), (480, 640))
+    """
+    reduction = max(_FAST_REDUCTION, min(1.0, math.sqrt(_FAST_PX / math.prod(size)))) if options.fast else 1.0
+    reduction = min(reduction, BROADEST / options.stroke)
+    working = fitted_size(size, max(SMALLEST_SIDE, round(max(size) * reduction)))
     return working if min(working) >= SMALLEST_SIDE else size
 
 
