@@ -292,6 +292,32 @@ def test_without_a_limit_a_share_of_the_free_memory_is_used(
     assert context.peak_bytes < 0.8 * 1.9 * 2**30 + checks.used_memory(context.arithmetic.device)
 
 
+@pytest.mark.slow
+def test_above_a_size_strokes_are_continued_in_tiles_as_in_the_whole(
+    content: Picture, style: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = last_of(content, [style])
+    monkeypatch.setattr(neighbors, "_CONTINUED_PX", 64)
+    monkeypatch.setattr(neighbors, "most_style_px", lambda size: 64)
+    whole, tiled = last_of(content, [style]), last_of(content, [style], TilePlan((), 0, tile_px=64))
+    assert tiled.loss == pytest.approx(whole.loss, rel=3e-3)
+    assert float((tiled.image - whole.image).abs().mean()) < 3e-3  # rounding changes a few matches
+    assert float((free.image - whole.image).abs().mean()) > 0.02
+
+
+def test_the_photo_has_a_smaller_share_above_a_size_and_if_the_style_is_small(content: Picture, style: Picture) -> None:
+    def share(size: int, style_px: int) -> float:
+        context = gatys.set_up(content, [style], paint_options(size=64, margin=0), EXACT)
+        painting = neighbors._Painting(context)
+        painting.styles = [replace(style, image=torch.zeros(1, 3, 16, style_px))]
+        return painting._photo_share((size // 2, size))
+
+    assert share(512, 100) == share(1024, 400) == share(1024, 2000) == 1
+    assert share(2048, 400) == pytest.approx(0.25)
+    assert share(2048, 1200) == pytest.approx((1500 / 2048) ** 2)
+    assert share(2048, 2000) == 1
+
+
 def test_a_painting_resumes_in_tiles(content: Picture, style: Picture) -> None:
     options = paint_options(**BRIEF)
     context = gatys.set_up(content, [style], options, EXACT)

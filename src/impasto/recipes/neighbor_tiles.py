@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from impasto.color.transfer import recolored
 from impasto.features.distributions import rows_of
 from impasto.features.neighbors import GRID_STRIDE, PASSES, Keys, Matches, Patches, assigned, tile_columns, with_colors
 from impasto.features.statistics import Affine, precise
@@ -127,6 +128,9 @@ class Search:
         picture: the picture of the previous size, mixed into the photo; None at the first size.
         colors: map of the photo's colors that are appended to the hypercolumns.
         shares: share of each style at each position, see :func:`impasto.features.neighbors.match`; None if there is only one.
+        photo_share: factor of the photo's share, see :func:`impasto.recipes.neighbors.mixture`.
+        to_photo: map from the colors of the picture to those of the photo. The colors that are appended to the hypercolumns
+            are mixed by ``photo_share``; None: they are those of the photo.
     """
 
     context: PaintingContext
@@ -136,6 +140,8 @@ class Search:
     picture: Image | None
     colors: Affine
     shares: Tensor | None
+    photo_share: float = 1.0
+    to_photo: Affine | None = None
 
     def matches(self) -> Matches:
         """Match every position of the picture."""
@@ -197,7 +203,16 @@ class Search:
         """Return the hypercolumns inside a tile."""
         mixed = self._mixture(tile.around(self.photo), tile, activity)
         columns = tile_columns(encode(self.context, mixed, tuple(self.heads)), self.heads, tile)
-        return with_colors(columns, tile.part(self.photo), self.colors)
+        return with_colors(columns, self._colored(tile), self.colors)
+
+    def _colored(self, tile: Tile) -> Image:
+        """Return the colors to append inside a tile."""
+        photo = tile.part(self.photo)
+        if self.picture is None or self.to_photo is None:
+            return photo
+        part = (tile.rows.start, tile.rows.end), (tile.columns.start, tile.columns.end)
+        before = antialiased_part(self.picture, tile.size, part, "bicubic").clamp(0, 1)
+        return torch.lerp(recolored(before, self.to_photo), photo, self.photo_share)
 
     def _mean(self, tiles: Sequence[Tile], activity: Tensor) -> Tensor:
         """Return the mean of the hypercolumns of the picture."""
@@ -213,9 +228,10 @@ class Search:
         if self.picture is None:
             return photo
         share = share_of_photo(self.context.options) * (1 - FLAT_REDUCTION * flatness(photo, average=activity))
+        share *= self.photo_share
         part = (tile.rows.first, tile.rows.last), (tile.columns.first, tile.columns.last)
         before = antialiased_part(self.picture, tile.size, part, "bicubic").clamp(0, 1)
-        return torch.lerp(before + finest_details(self.photo, tile), photo, share)
+        return torch.lerp(before + self.photo_share * finest_details(self.photo, tile), photo, share)
 
 
 def finest_details(photo: Image, tile: Tile) -> Image:

@@ -8,6 +8,7 @@ optimization-based variant. Departures from the paper, each chosen by visual com
   color.
 - Each size starts from the instant decoder's reconstruction of the matches at that size, so few steps are enough.
 - Fewer layers are compared at fine sizes.
+- At large sizes, for which the style would have to be enlarged, the painting of the smaller sizes replaces most of the photo.
 - At the last size the shallow layers are also matched with their own nearest neighbors, which preserves the style's colors
   and edges.
 - Chroma has half the resolution of lightness.
@@ -61,7 +62,7 @@ from impasto.recipes.neighbor_tiles import (
     style_columns,
 )
 from impasto.recipes.objectives import picture_terms
-from impasto.recipes.starts import at_least, style_edge_px, without_margin
+from impasto.recipes.starts import at_least, most_style_px, style_edge_px, without_margin
 from impasto.recipes.statistics import compact_head, joining_heads
 from impasto.runtime.memory import return_freed_memory
 from impasto.runtime.resampling import antialiased_part
@@ -81,6 +82,9 @@ _ENLARGED = 1.6
 _MEASURED_ROWS, _MEASURED_PIXELS, _MIXED_ROWS = 1024, 2**21, 128
 """Colors are measured in strips of at most ``_MEASURED_ROWS`` rows and ``_MEASURED_PIXELS`` pixels, and changed in place in
 strips of ``_MIXED_ROWS`` rows."""
+_CONTINUED_PX, _CONTINUED = 1024, 2
+"""Above this size, and if a style would have to be enlarged, the strokes of smaller sizes are continued: the share of the photo
+decreases with the size, raised to this power."""
 _BLENDED_BELOW = 0.2
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _EVENLY = 0.6
@@ -132,8 +136,12 @@ class _Painting:
         photo, grid = resize(context.content, size), grid_size(size)
         pictures, deviation = [self._resized(style, size) for style in self.styles], color_at(self._edge_px(size))
         styles = [encode(context, each, wanted) for each in pictures]
-        columns = self._columns(encode(context, mixture(photo, None if is_first else picture, context.options), searched), grid)
-        columns = with_colors(columns, photo, whitening(self.palette_of_photo, deviation))
+        before, share = None if is_first else picture, self._photo_share(size)
+        columns = self._columns(encode(context, mixture(photo, before, context.options, share), searched), grid)
+        colors = photo
+        if before is not None and share < 1:
+            colors = torch.lerp(recolored(resize(before, size), self._to_photo(before)), photo, share)
+        columns = with_colors(columns, colors, whitening(self.palette_of_photo, deviation))
         keys = [
             with_colors(self._columns({layer: each[layer] for layer in searched}), style, whitening(palette, deviation))
             for each, style, palette in zip(styles, pictures, self.palettes, strict=True)
@@ -170,7 +178,10 @@ class _Painting:
         compared = [each.compared for each in styles]
         del styles
         colors = whitening(self.palette_of_photo, deviation)
-        self.matches = Search(context, keys, heads[1], photo, picture, colors, self._shares((high, broad))).matches()
+        share = 1.0 if picture is None else self._photo_share(size)
+        to_photo = self._to_photo(picture) if picture is not None and share < 1 else None
+        shares = self._shares((high, broad))
+        self.matches = Search(context, keys, heads[1], photo, picture, colors, shares, share, to_photo).matches()
         self.blocks = []
         rows = torch.cat([each[0].flatten(1).T for each in compared])
         del keys, compared
@@ -338,6 +349,20 @@ class _Painting:
         enlarged = min(self._style_px(style, size) / max(style.size) for style in self.styles)
         return min(1.0, (_ENLARGED / enlarged) ** 4)
 
+    def _photo_share(self, size: Size) -> float:
+        """Return the factor of the photo's share in the picture to match: less than 1 if a style would have to be enlarged.
+
+        At large sizes, the photo has finer details than the strokes of such a style, so it would show through. Therefore, the
+        strokes of smaller sizes are continued instead.
+        """
+        edge_px = self._edge_px(size)
+        shares = [min(1.0, max(_CONTINUED_PX, most_style_px(each.size)) / edge_px) ** _CONTINUED for each in self.styles]
+        return sum(shares) / len(shares)
+
+    def _to_photo(self, picture: Image) -> Affine:
+        """Return the map from the colors of the current picture to those of the photo."""
+        return monge_kantorovich(moments_in_strips(picture), self.palette_of_photo)
+
     def _style_px(self, style: Picture, size: Size) -> int:
         """Return the longer side of a style picture for a size of the painting."""
         edge_px = max(16, style_edge_px(style.size, self._edge_px(size), self.context.options.style_scale))
@@ -389,15 +414,21 @@ class _Painting:
         return list(soft.split(1))
 
 
-def mixture(photo: Image, picture: Image | None, options: PaintOptions) -> Image:
+def mixture(photo: Image, picture: Image | None, options: PaintOptions, photo_share: float = 1.0) -> Image:
     """Return the picture to match at a size: a mix of the photo and the current picture, with the photo's finest details.
 
     The photo has a smaller share in flat areas, where strokes from the previous size would otherwise fade.
+
+    Args:
+        photo: the photo at this size.
+        picture: the current picture, of any size; None: return the photo.
+        options: how to paint.
+        photo_share: factor of the photo's share and of its finest details.
     """
     if picture is None:
         return photo
-    share = share_of_photo(options) * (1 - FLAT_REDUCTION * flatness(photo))
-    detailed = resize(picture, (photo.shape[-2], photo.shape[-1])) + to_laplacian(photo, levels=2)[0]
+    share = photo_share * share_of_photo(options) * (1 - FLAT_REDUCTION * flatness(photo))
+    detailed = resize(picture, (photo.shape[-2], photo.shape[-1])) + photo_share * to_laplacian(photo, levels=2)[0]
     return torch.lerp(detailed, photo, share)
 
 

@@ -178,4 +178,9 @@ def style_edge_px(style: Size, edge_px: float, scale: float) -> int:
         >>> style_edge_px((300, 400), 512, 1.0), style_edge_px((300, 400), 2048, 1.0), style_edge_px((300, 400), 2048, 2.0)
         (500, 500, 1000)
     """
-    return round(min(edge_px, max(_SMALL_STYLE_PX, MOST_ENLARGED * max(style))) * scale)
+    return round(min(edge_px, most_style_px(style)) * scale)
+
+
+def most_style_px(style: Size) -> float:
+    """Return the longer side of the largest painting that is not larger than the style, (height, width), may be enlarged."""
+    return max(_SMALL_STYLE_PX, MOST_ENLARGED * max(style))
