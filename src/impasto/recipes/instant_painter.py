@@ -42,6 +42,7 @@ from impasto.optim.parametrization import to_laplacian
 from impasto.options import Run
 from impasto.recipes.neighbor_layers import patches_where_flat
 from impasto.recipes.starts import SMALLEST_SIDE, Style, at_least, style_edge_px
+from impasto.runtime.memory import return_freed_memory
 from impasto.runtime.rasters import MemoryRaster, Raster, interpolated_part, painted_between, resized_into, resized_whole
 from impasto.runtime.tiling import Place, painted_in_tiles, spread_parts
 from impasto.runtime.torch_state import in_known_state, plain
@@ -453,6 +454,8 @@ class _Painting:
         measurements = self._measured(content, before, level)
 
         def paint(tile: Image, place: Place) -> Image:
+            if place.left == 0:  # otherwise, gaps between the freed blocks of tiles take more and more memory
+                return_freed_memory()
             part, below = _Part(place, content.size, measurements), self._below(before, place, content.size)
             tile = tile.contiguous().to(self.painter.device)
             found = self._swapped(tile, below, level, part)
