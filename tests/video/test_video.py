@@ -40,6 +40,7 @@ class Flickering:
 
     noise: float = 0.1
     keys: int = 0
+    contrast: float = 1.0
 
     @property
     def identity(self) -> dict[str, str]:

@@ -48,6 +48,8 @@ class PaintingContext:
         tiles: the sizes that are painted in tiles; None: every size is painted whole.
         tile_count: number of tiles at the final size.
         peak_bytes: predicted peak memory of painting.
+        base: the size up to which a large picture is painted like a small one, with its margin; see
+            :func:`impasto.recipes.starts.base_size`.
         is_painted: whether ``start`` is already a painting; if so, it is also matched with the styles at the first size.
     """
 
@@ -65,6 +67,7 @@ class PaintingContext:
     seed: int = 0
     is_resumed: bool = False
     is_painted: bool = False
+    base: Size | None = None
     tiles: TilePlan | None = None
     tile_count: int = 1
     peak_bytes: int = 0

@@ -38,6 +38,7 @@ from impasto.recipes.starts import (
     Checkpoint,
     Style,
     as_swatches,
+    base_size,
     planned_sizes,
     remaining,
     starting_picture,
@@ -177,7 +178,8 @@ def set_up(
     margin = min(round(options.margin * max(size)), min(size) - 1)  # a reflected margin must be narrower than the picture
     plan = planned_memory(encoder, size, styles, options, arithmetic, run, is_masked=masking is not NO_MASKS)
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
-    sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options)
+    base = base_size(size, [style.size for style in styles if isinstance(style, Picture)], options)
+    sizes = planned_sizes((photo.shape[-2], photo.shape[-1]), options, base)
     start = starting_picture(resize(photo, sizes[0][0]), styles, options, run.seed)
     context = PaintingContext(
         photo,
@@ -190,6 +192,7 @@ def set_up(
         options,
         coloring=coloring,
         seed=run.seed,
+        base=base,
         tiles=plan.tiles,
         tile_count=plan.count,
         peak_bytes=plan.peak,

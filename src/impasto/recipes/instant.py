@@ -126,7 +126,7 @@ def refining_context(
     )
     context = gatys.set_up(photo, styles, chosen, run, masking)
     first = max(0, len(context.sizes) - _REFINED_SIZES)
-    return replace(context, sizes=context.sizes[first:], first_scale=first, is_painted=True)
+    return replace(context, sizes=context.sizes[first:], first_scale=first, is_painted=True, base=None)
 
 
 def refining(picture: Image | Path, context: PaintingContext) -> PaintingContext:

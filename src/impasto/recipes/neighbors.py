@@ -8,7 +8,8 @@ optimization-based variant. Departures from the paper, each chosen by visual com
   color.
 - Each size starts from the instant decoder's reconstruction of the matches at that size, so few steps are enough.
 - Fewer layers are compared at fine sizes.
-- At large sizes, for which the style would have to be enlarged, the painting of the smaller sizes replaces most of the photo.
+- If the style would have to be enlarged, a large picture is first painted like one of 512 pixels. The larger sizes continue its
+  strokes instead of following the photo.
 - At the last size the shallow layers are also matched with their own nearest neighbors, which preserves the style's colors
   and edges.
 - Chroma has half the resolution of lightness.
@@ -62,7 +63,7 @@ from impasto.recipes.neighbor_tiles import (
     style_columns,
 )
 from impasto.recipes.objectives import picture_terms
-from impasto.recipes.starts import at_least, most_style_px, style_edge_px, without_margin
+from impasto.recipes.starts import at_least, style_edge_px, without_margin
 from impasto.recipes.statistics import compact_head, joining_heads
 from impasto.runtime.memory import return_freed_memory
 from impasto.runtime.resampling import antialiased_part
@@ -82,9 +83,6 @@ _ENLARGED = 1.6
 _MEASURED_ROWS, _MEASURED_PIXELS, _MIXED_ROWS = 1024, 2**21, 128
 """Colors are measured in strips of at most ``_MEASURED_ROWS`` rows and ``_MEASURED_PIXELS`` pixels, and changed in place in
 strips of ``_MIXED_ROWS`` rows."""
-_CONTINUED_PX, _CONTINUED = 1024, 2
-"""Above this size, and if a style would have to be enlarged, the strokes of smaller sizes are continued: the share of the photo
-decreases with the size, raised to this power."""
 _BLENDED_BELOW = 0.2
 """Below this strength the result is blended with the photo, so that strength 0 returns the photo."""
 _EVENLY = 0.6
@@ -128,7 +126,7 @@ class _Painting:
         context = self.context
         places = [each for each, _ in context.sizes].index(size)
         is_first = places == 0 and context.first_scale == 0 and not context.is_painted
-        is_last = places == len(context.sizes) - 1
+        is_last = places == len(context.sizes) - 1 or size == context.base
         if self._tiles_at(size):
             return self._objective_in_tiles(size, None if is_first else picture, is_last=is_last)
         layers, searched = layers_at(self._edge_px(size))
@@ -350,14 +348,9 @@ class _Painting:
         return min(1.0, (_ENLARGED / enlarged) ** 4)
 
     def _photo_share(self, size: Size) -> float:
-        """Return the factor of the photo's share in the picture to match: less than 1 if a style would have to be enlarged.
-
-        At large sizes, the photo has finer details than the strokes of such a style, so it would show through. Therefore, the
-        strokes of smaller sizes are continued instead.
-        """
-        edge_px = self._edge_px(size)
-        shares = [min(1.0, max(_CONTINUED_PX, most_style_px(each.size)) / edge_px) ** _CONTINUED for each in self.styles]
-        return sum(shares) / len(shares)
+        """Return the factor of the photo's share in the picture to match: less than 1 at sizes that continue a smaller one."""
+        base = self.context.base
+        return 1.0 if base is None else min(1.0, max(base) / max(size))
 
     def _to_photo(self, picture: Image) -> Affine:
         """Return the map from the colors of the current picture to those of the photo."""

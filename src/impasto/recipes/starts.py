@@ -27,14 +27,27 @@ SMALLEST_SIDE = 32
 
 MOST_ENLARGED = 1.25
 """A style is enlarged by at most this factor, because strokes of a greatly enlarged picture are blurred."""
+BASE_PX, _LARGE_PX = 512, 1024
+"""A picture with a longer side above the second value is first painted like a picture of the first one."""
 _SMALL_STYLE_PX = 128
 """Up to this size, a style is always as large as the painting."""
 _MEAN_COLOUR = (123.68, 116.779, 103.939)
 
 
-def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], ...]:
-    """Plan the sizes to paint, coarse to fine, each with its number of steps; the last one is ``size``."""
+def planned_sizes(size: Size, options: PaintOptions, base: Size | None = None) -> tuple[tuple[Size, int], ...]:
+    """Plan the sizes to paint, coarse to fine, each with its number of steps; the last one is ``size``.
+
+    Args:
+        size: (height, width) of the largest size, with its margin.
+        options: how to paint.
+        base: see :func:`base_size`.
+    """
     longest = max(size)
+    if base is not None:
+        count = max(1, round(math.log(longest / max(base)) / math.log(options.scale_factor)))
+        edges = [round(max(base) * (longest / max(base)) ** (k / count)) for k in range(1, count)]
+        larger = (*(fitted_size(size, edge) for edge in edges), size)
+        return (*planned_sizes(base, options), *((each, options.steps) for each in larger))
     smallest = min(longest, max(options.smallest_size, math.ceil(SMALLEST_SIDE * longest / min(size))))
     count = max(1, round(math.log(longest / smallest) / math.log(options.scale_factor)) + 1)
     edges = [round(longest * (smallest / longest) ** (1 - k / (count - 1))) for k in range(count - 1)] if count > 1 else []
@@ -45,6 +58,29 @@ def planned_sizes(size: Size, options: PaintOptions) -> tuple[tuple[Size, int], 
     if options.recipe == "nnst":  # its last pass repeats the last size
         planned = (*planned, (size, max(1, options.steps // 3)))
     return planned
+
+
+def base_size(size: Size, styles: Sequence[Size], options: PaintOptions) -> Size | None:
+    """Return the size up to which a large picture is painted like a small one, with its margin. Larger sizes continue it.
+
+    Otherwise, the strokes would become finer, because a style is hardly enlarged, and the photo would show through.
+
+    Args:
+        size: (height, width) of the result, without margin.
+        styles: (height, width) of each style picture.
+        options: how to paint.
+
+    Returns:
+        (height, width); None if the picture is small, if the styles are large enough, or if the recipe is not ``neighbors``.
+    """
+    is_large = max(size) > _LARGE_PX and any(most_style_px(each) < max(size) for each in styles)
+    if options.recipe != "neighbors" or not is_large or options.smallest_size >= BASE_PX:
+        return None
+    base = fitted_size(size, BASE_PX)
+    if min(base) < SMALLEST_SIDE:
+        return None
+    margin = min(round(options.margin * BASE_PX), min(base) - 1)
+    return base[0] + 2 * margin, base[1] + 2 * margin
 
 
 @dataclass(frozen=True)
