@@ -306,8 +306,10 @@ CONTINUED: dict[str, Any] = {"smallest_size": 32, "step_growth": 1.0, "margin": 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_base")
-def test_strokes_are_continued_in_tiles_as_in_the_whole(content: Picture, style: Picture) -> None:
-    whole, tiled = (last_of(content, [style], tiles, **CONTINUED) for tiles in (None, TilePlan((), 0, tile_px=64)))
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_strokes_are_continued_in_tiles_as_in_the_whole(content: Picture, style: Picture, strength: float) -> None:
+    options = CONTINUED | {"strength": strength}
+    whole, tiled = (last_of(content, [style], tiles, **options) for tiles in (None, TilePlan((), 0, tile_px=64)))
     assert tiled.loss == pytest.approx(whole.loss, rel=3e-3)
     assert float((tiled.image - whole.image).abs().mean()) < 3e-3  # rounding changes a few matches
 
@@ -323,6 +325,16 @@ def test_a_large_picture_is_first_painted_like_a_small_one(content: Picture, sty
     assert float((large[len(small) - 1].image - small[-1].image).abs().mean()) < 0.02  # the photo was resized twice
     preview = small[-1].image
     assert float((images.resize(large[-1].image, (64, 64)) - preview).abs().mean()) < 0.1
+
+
+@pytest.mark.usefixtures("small_base")
+def test_the_strength_of_a_large_picture_is_monotone(content: Picture, style: Picture) -> None:
+    photo = images.resize(content.image, (128, 128))
+    found = [last_of(content, [style], **CONTINUED, strength=each).image for each in (0.0, 0.3, 0.7, 1.0)]
+    assert torch.equal(found[0], photo)
+    distances = [float((each - photo).abs().mean()) for each in found]
+    assert distances == sorted(distances)
+    assert distances[1] > 0.02
 
 
 def test_sizes_above_the_base_continue_it(content: Picture, style: Picture) -> None:

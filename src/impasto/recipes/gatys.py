@@ -39,6 +39,7 @@ from impasto.recipes.starts import (
     Style,
     as_swatches,
     base_size,
+    margin_px,
     planned_sizes,
     remaining,
     starting_picture,
@@ -175,7 +176,7 @@ def set_up(
     content, styles = in_proof(content, styles, options)
     coloring = coloring_of(content, styles, options, arithmetic.device)
     content, styles = prepared(content, styles, options)
-    margin = min(round(options.margin * max(size)), min(size) - 1)  # a reflected margin must be narrower than the picture
+    margin = margin_px(size, options)
     plan = planned_memory(encoder, size, styles, options, arithmetic, run, is_masked=masking is not NO_MASKS)
     photo = with_margin(resize(content.image, size), margin).to(arithmetic.device)
     base = base_size(size, [style.size for style in styles if isinstance(style, Picture)], options)

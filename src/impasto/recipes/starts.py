@@ -79,8 +79,13 @@ def base_size(size: Size, styles: Sequence[Size], options: PaintOptions) -> Size
     base = fitted_size(size, BASE_PX)
     if min(base) < SMALLEST_SIDE:
         return None
-    margin = min(round(options.margin * BASE_PX), min(base) - 1)
+    margin = margin_px(base, options)
     return base[0] + 2 * margin, base[1] + 2 * margin
+
+
+def margin_px(size: Size, options: PaintOptions) -> int:
+    """Return the width of the margin of a size; a reflected margin must be narrower than the picture."""
+    return min(round(options.margin * max(size)), min(size) - 1)
 
 
 @dataclass(frozen=True)
@@ -218,5 +223,5 @@ def style_edge_px(style: Size, edge_px: float, scale: float) -> int:
 
 
 def most_style_px(style: Size) -> float:
-    """Return the longer side of the largest painting that is not larger than the style, (height, width), may be enlarged."""
+    """Return the longer side to which a style picture, (height, width), is enlarged at most."""
     return max(_SMALL_STYLE_PX, MOST_ENLARGED * max(style))

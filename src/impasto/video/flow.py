@@ -164,8 +164,9 @@ def with_contrast_of(painted: Array, blend: Array, contrast: float = 1.0) -> Arr
         contrast: the wanted contrast of details, relative to the painted frame.
 
     Returns:
-        The blend. Its details of two sizes are multiplied by factors from 1 to 2, so that they have about the same variance
-        as those of the painted frame nearby (if the contrast is 1), in brightness and in each of two differences of colors.
+        The blend. Its details of two sizes are multiplied by factors from 1 to twice the contrast, so that their standard
+        deviation is about ``contrast`` times that of the painted frame nearby, in brightness and in each of two differences
+        of colors.
 
     Example:
         >>> painted = np.random.default_rng(0).random((32, 32, 3), np.float32)
