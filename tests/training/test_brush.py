@@ -279,7 +279,7 @@ torch.save((training.training.network.state_dict(), training.training.number), f
 def test_processes_of_torchrun_keep_the_same_network_and_stop_together(tmp_path: Path, stop: int) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(29500 + os.getpid() % 1000 + stop)]
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]  # standalone: on a free port
     done = subprocess.run(
         [sys.executable, *words, str(program), str(tmp_path), str(stop)],
         capture_output=True,

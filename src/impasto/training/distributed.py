@@ -3,6 +3,7 @@
 All processes train the same network. Without torchrun, these functions treat this process as the only one.
 """
 
+import atexit
 import os
 
 import torch
@@ -14,6 +15,7 @@ def join(device: torch.device) -> torch.device:
     """Join the processes that torchrun started, and return this process's device."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(_leave)  # its threads must end before the interpreter does, or the process aborts
     if device.type == "cuda" and dist.is_initialized():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
@@ -47,6 +49,11 @@ def average_gradients(network: nn.Module) -> None:
         if parameter.grad is not None:
             dist.all_reduce(parameter.grad)
             parameter.grad /= dist.get_world_size()
+
+
+def _leave() -> None:
+    if _is_joined():
+        dist.destroy_process_group()
 
 
 def _is_joined() -> bool:
