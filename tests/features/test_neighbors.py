@@ -75,6 +75,18 @@ def test_sparse_search_of_a_large_style_is_nearly_as_good_as_exact_search(
     assert float((gap > 0.001).float().mean()) > 0.02  # the sparse search was used
 
 
+def test_reduced_keys_are_those_of_a_search_with_fewer_directions(random: torch.Generator) -> None:
+    falling = 0.7 ** torch.arange(24)[:, None, None]  # so that there are leading directions
+    first, second, queries = (falling * feature_map(*each, random, 24) for each in ((20, 20), (12, 16), (16, 16)))
+    whole, fewer = Keys.of([first, second]), Keys.of([first, second], directions=6, most=100)
+    reduced = whole.reduced(6, 100)
+    assert reduced.keys.shape == (592, 6)
+    torch.testing.assert_close(reduced.keys.norm(dim=1), torch.ones(592))
+    assert [reduced.sparse(0)[1], whole.sparse(0)[1]] == [2, 1]
+    of_whole, of_reduced, of_fewer = (each.match(queries).position for each in (whole, reduced, fewer))
+    assert float((of_reduced == of_fewer).float().mean()) > 0.8 > float((of_reduced == of_whole).float().mean())
+
+
 def test_coherence_makes_neighboring_matches_adjacent(random: torch.Generator) -> None:
     keys = torch.nn.functional.avg_pool2d(feature_map(24, 24, random), 3, 1, 1)
     queries = keys + 0.2 * feature_map(24, 24, random)

@@ -22,6 +22,7 @@ from impasto import images
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored
 from impasto.encoders import Vgg
 from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileError
+from impasto.features.neighbors import Keys
 from impasto.features.statistics import Affine, Moments
 from impasto.images import Picture, resize
 from impasto.metrics.report import reference, report_on
@@ -202,6 +203,21 @@ def test_fast_paints_only_at_the_full_size_and_stays_closer_to_the_photo() -> No
     assert report_on(images.read(quick.image), rule)["content"] < report_on(images.read(image.image), rule)["content"]
     assert (image.record["options"]["fast"], quick.record["options"]["fast"]) == (False, True)
     assert torch.equal(painted(PHOTO, fast=True).image, painted(PHOTO).image)  # which has no second size
+
+
+@pytest.mark.slow
+def test_fast_searches_with_fewer_keys_and_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched, matching = [], Keys.match
+
+    def record(keys: Keys, *given: Any, **named: Any) -> Any:
+        searched.append((keys.keys.shape[1], keys.most))
+        return matching(keys, *given, **named)
+
+    monkeypatch.setattr(Keys, "match", record)
+    code = PAINTER.encode(COFFEE)
+    for photo, fast in ((FACE, False), (FACE, True), (PHOTO, True)):
+        PAINTER.paint(photo.image, code, fast=fast)
+    assert searched == [(64, 4096), (64, 4096), (32, 2048), (64, 4096)]  # PHOTO has a single size anyway
 
 
 def test_fast_paints_large_pictures_at_a_smaller_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ identifies a match.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -244,6 +244,10 @@ class Keys:
         ]
         allowed_positions = torch.cat([each.flatten() for each in usable]).to(keys.device)
         return Keys(basis, keys, sizes, allowed_positions, most or _MOST_KEYS)
+
+    def reduced(self, directions: int, most: int) -> "Keys":
+        """Return keys with fewer directions, and another maximum number of positions, for a faster search."""
+        return replace(self, basis=self.basis[:, :directions], keys=unit(self.keys[:, :directions]), most=most)
 
     def match(
         self,

@@ -155,7 +155,7 @@ def _painted(g: Graph, photo: str, given: InstantGraph, painter: InstantPainter,
     features = encoded(g, photo, painter.slim, {*SWAP_LAYERS, *SEARCH_LAYERS})
     columns = with_colors(g, searched(g, features, decoder), "photo", photo, COLOR)
     patches = Patches(PATCH, variety=VARIETY)
-    position = matched(g, columns, level.keys, patches, _tolerance(g, photo), COHERENCE)
+    position = matched(g, columns, level.keys_for(given.size_px), patches, _tolerance(g, photo), COHERENCE)
     found = swapped(g, level.rows, decoder.channels, position)
     if given.strength < 1:
         share = given.strength**EVENLY

@@ -57,6 +57,8 @@ _LARGEST_STYLE_PX = 1024
 _SMALLEST_EDGE_PX = 96
 _PART_PX, _PARTS = 256, 24
 _DIRECTIONS, _MOST_KEYS = 64, 4096
+_DIRECTIONS_OF_FAST, _MOST_KEYS_OF_FAST = 32, 2048
+"""With ``fast``, the search uses fewer directions, and styles with more positions are first searched on a sparse grid."""
 _KEPT = 0.7
 """Share of the photo in the picture to match; the rest is the current picture."""
 _FLAT_REDUCTION = 0.25
@@ -74,11 +76,17 @@ class Level(NamedTuple):
 
     Attributes:
         keys: search keys of all styles.
+        fast_keys: keys for a faster search.
         rows: the features of each position, (positions, channels).
     """
 
     keys: Keys
+    fast_keys: Keys
     rows: Tensor
+
+    def keys_for(self, edge_px: int) -> Keys:
+        """Return the keys with which ``fast`` searches; for pictures that have a single size anyway, these are ``keys``."""
+        return self.fast_keys if edge_px >= 2 * _SMALLEST_EDGE_PX else self.keys
 
 
 @dataclass(frozen=True)
@@ -259,7 +267,8 @@ class InstantPainter:
                 allowed.append(None if area is None else cells_within(area, (found.shape[-2], found.shape[-1])))
                 rows.append(blocks_of(features))
             keys = Keys.of(columns, allowed, directions=_DIRECTIONS, most=_MOST_KEYS)
-            level = code.levels[key] = Level(keys, torch.cat(rows))
+            fast_keys = keys.reduced(_DIRECTIONS_OF_FAST, _MOST_KEYS_OF_FAST)
+            level = code.levels[key] = Level(keys, fast_keys, torch.cat(rows))
             for oldest in list(code.levels)[:-_LEVELS_KEPT]:
                 code.levels.pop(oldest, None)
         return level
@@ -298,7 +307,7 @@ class InstantPainter:
     def paint_over(self, photo: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Iterator[int]:
         """Paint a large photo in tiles, in place; yield the number of completed rows."""
         if strength > 0:
-            yield from self.painting((photo.shape[-2], photo.shape[-1]), code, strength).tiles(photo, fast=fast)
+            yield from self.painting((photo.shape[-2], photo.shape[-1]), code, strength, fast=fast).tiles(photo)
 
     @in_known_state
     def paint_in_place(self, image: Image, code: StyleCode, *, strength: float = 1.0, fast: bool = False) -> Image:
@@ -310,16 +319,16 @@ class InstantPainter:
         if strength == 0:
             return image
         height, width = image.shape[-2:]
-        painting = _Painting(self, (height, width), code, strength, earlier)
+        painting = _Painting(self, (height, width), code, strength, earlier, fast=fast)
         if height * width <= LARGEST_WHOLE_PX:
-            return painting.whole(image, fast=fast)
-        for _ in painting.tiles(image, fast=fast):
+            return painting.whole(image)
+        for _ in painting.tiles(image):
             pass
         return image
 
-    def painting(self, size: tuple[int, int], code: StyleCode, strength: float) -> "_Painting":
+    def painting(self, size: tuple[int, int], code: StyleCode, strength: float, *, fast: bool = False) -> "_Painting":
         """Return the painting of a photo with this (height, width); for photos that are read and painted in parts."""
-        return _Painting(self, size, code, strength)
+        return _Painting(self, size, code, strength, fast=fast)
 
     # ------------------------------------------------------------------------------------------------ networks
 
@@ -345,6 +354,7 @@ class _Painting:
 
     Attributes:
         size: (height, width) of the photo.
+        fast: whether to paint at a single size.
         owner: the style chosen at each position of the first size, one-hot, (1, styles, height, width); None with one style.
         palette: mean and covariance of the photo's colors; known after painting has started.
     """
@@ -356,40 +366,43 @@ class _Painting:
         code: StyleCode,
         strength: float,
         earlier: Earlier | None = None,
+        *,
+        fast: bool = False,
     ) -> None:
         self.painter, self.size, self.code, self.strength, self.earlier = painter, size, code, strength, earlier
+        self.fast = fast
         self.owner: Tensor | None = None
         self.palette: Moments | None = None
         self.networks = painter._networks()
         self.kept = 1 - (1 - _KEPT) * min(1.0, strength) if strength <= 1 else _KEPT * (2 - strength)
 
-    def sizes(self, *, fast: bool) -> list[tuple[int, int]]:
-        """Return the (height, width) of each size, smallest first."""
-        return painted_sizes(self.size, fast=fast)
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """The (height, width) of each size, smallest first."""
+        return painted_sizes(self.size, fast=self.fast)
 
-    def whole(self, photo: Image, *, fast: bool) -> Image:
+    def whole(self, photo: Image) -> Image:
         """Paint the whole picture at once; it must fit into memory."""
         picture: Image | None = None
         self.palette = color_moments(photo.to(self.painter.device))
-        for size in self.sizes(fast=fast):
+        for size in self.sizes:
             picture = self._sized(resize(photo.to(self.painter.device), size), picture)
         assert picture is not None
         return self._finished(photo.to(picture), picture, self._colors(picture)).to(photo.device)
 
-    def tiles(self, photo: Image, *, fast: bool) -> Iterator[int]:
+    def tiles(self, photo: Image) -> Iterator[int]:
         """Paint a large picture in place, in tiles. Yield the number of finished rows."""
         content = MemoryRaster(photo)
-        before = finished(self.smaller(content, fast=fast))
+        before = finished(self.smaller(content))
         for place in self.last(content, content, before):
             yield place.top + place.height
 
-    def smaller(self, photo: Raster, make: MakeRaster | None = None, *, fast: bool) -> SmallerSizes:
+    def smaller(self, photo: Raster, make: MakeRaster | None = None) -> SmallerSizes:
         """Paint all sizes but the last. Small sizes are painted whole, the others in tiles.
 
         Args:
             photo: the photo.
             make: creates a raster of a size, for a size that is painted in tiles. Default: in memory.
-            fast: paint at a single size.
 
         Yields:
             The size, and the place of each finished tile.
@@ -397,7 +410,7 @@ class _Painting:
         Returns:
             The picture painted at the next-to-last size; None if there is a single size.
         """
-        sizes = self.sizes(fast=fast)[:-1]
+        sizes = self.sizes[:-1]
         self._measure_palette(photo)
         contents = [self._made(size, make) for size in sizes]
         resized_into(photo, contents)
@@ -454,8 +467,7 @@ class _Painting:
         measurements = self._measured(content, before, level)
 
         def paint(tile: Image, place: Place) -> Image:
-            if place.left == 0:  # otherwise, gaps between the freed blocks of tiles take more and more memory
-                return_freed_memory()
+            return_freed_memory()  # otherwise, gaps between the freed blocks of tiles take more and more memory
             part, below = _Part(place, content.size, measurements), self._below(before, place, content.size)
             tile = tile.contiguous().to(self.painter.device)
             found = self._swapped(tile, below, level, part)
@@ -496,7 +508,7 @@ class _Painting:
         content, before = in_eights(content), None if before is None else in_eights(before)
         features, columns = self._encoded(content, before, part, measurements.activity if measurements else None)
         shares = self._shares(owner, (columns.shape[-2], columns.shape[-1]))
-        found = level.keys.match(
+        found = (level.keys_for(max(self.size)) if self.fast else level.keys).match(
             columns,
             mean=measurements.mean if measurements else None,
             shares=shares,
@@ -505,6 +517,9 @@ class _Painting:
         )
         if shares is not None and self.owner is None and measurements is None:
             self.owner = F.one_hot(found.style, len(self.code.pictures)).permute(2, 0, 1)[None].float()
+        del before, columns, shares
+        if measurements is not None:
+            return_freed_memory()  # the decoder needs the most memory
         features_of_matches = swapped(level.rows, found.position, self.painter.network.channels)
         if self.strength < 1:
             share = self.strength**EVENLY
@@ -512,6 +527,7 @@ class _Painting:
                 torch.lerp(features[layer].to(each), each, share)
                 for layer, each in zip(SWAP_LAYERS, features_of_matches, strict=True)
             ]
+        del features
         return self.networks.decode(features_of_matches)[..., :height, :width]
 
     def _encoded(

@@ -96,7 +96,7 @@ def painting_of(painter: InstantPainter, code: StyleCode, options: InstantOption
                 parts.save_rows(result, whole.height)
                 yield math.prod(content.size)
             return
-        painting = painter.painting(content.size, code, options.strength)
+        painting = painter.painting(content.size, code, options.strength, fast=options.fast)
         if "rows" in parts.state:
             before = _kept(parts)
             if "owner" in parts.state["kept"]:
@@ -109,7 +109,7 @@ def painting_of(painter: InstantPainter, code: StyleCode, options: InstantOption
                 count += 1
                 return parts.raster(f"size-{count}", size, "float32")
 
-            smaller = painting.smaller(content, make, fast=options.fast)
+            smaller = painting.smaller(content, make)
             while True:
                 try:
                     size, place = next(smaller)
