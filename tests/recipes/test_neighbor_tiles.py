@@ -30,7 +30,7 @@ from impasto.recipes.memory_plan import TiledMemory
 from impasto.recipes.painting import run_recipe
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import Checkpoint
-from impasto.tensors import Features
+from impasto.tensors import Features, Image
 
 EXACT = Run(device="cpu", precision="fp32")
 LAYERS = ("relu1_1", "relu3_1", "relu5_1")
@@ -325,6 +325,30 @@ def test_a_large_picture_is_first_painted_like_a_small_one(content: Picture, sty
     assert float((large[len(small) - 1].image - small[-1].image).abs().mean()) < 0.02  # the photo was resized twice
     preview = small[-1].image
     assert float((images.resize(large[-1].image, (64, 64)) - preview).abs().mean()) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_base")
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_large_picture_keeps_the_colors_of_the_small_one(
+    content: Picture, style: Picture, monkeypatch: pytest.MonkeyPatch, *, is_resumed: bool
+) -> None:
+    context = gatys.set_up(content, [style], paint_options(**BRIEF | CONTINUED), EXACT)
+    steps = list(run_recipe(context))
+    if is_resumed:
+        *_, small = (step for step in steps if step.shown_size == (64, 64))
+        context = gatys.resumed(context, Checkpoint(small.image, small.scale, BRIEF["steps"]))
+        steps = [small, *run_recipe(context)]
+        assert [step.shown_size for step in steps] == [(64, 64), (128, 128), (128, 128)]
+
+    def difference(image: Image) -> float:
+        *_, small = (step.image for step in steps if step.shown_size == (64, 64))
+        return float((images.resize(image, (3, 3)) - images.resize(small, (3, 3))).abs().mean())
+
+    kept = difference(steps[-1].image)
+    monkeypatch.setattr(neighbors, "color_shift", lambda picture, _: torch.zeros_like(picture))
+    *_, last = run_recipe(context)
+    assert kept < 0.8 * difference(last.image)
 
 
 @pytest.mark.usefixtures("small_base")

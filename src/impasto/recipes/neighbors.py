@@ -9,7 +9,7 @@ optimization-based variant. Departures from the paper, each chosen by visual com
 - Each size starts from the instant decoder's reconstruction of the matches at that size, so few steps are enough.
 - Fewer layers are compared at fine sizes.
 - If the style would have to be enlarged, a large picture is first painted like one of 512 pixels. The larger sizes continue its
-  strokes instead of following the photo.
+  strokes instead of following the photo, and keep its colors.
 - At the last size the shallow layers are also matched with their own nearest neighbors, which preserves the style's colors
   and edges.
 - Chroma has half the resolution of lightness.
@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from impasto.color.local import color_shift
 from impasto.color.transfer import color_moments, monge_kantorovich, recolored, whitening
 from impasto.features.distributions import centered, rows_of, through, unit
 from impasto.features.neighbors import GRID_STRIDE, Keys, Matches, grid_size, pooled_columns, tile_columns, with_colors
@@ -39,7 +40,7 @@ from impasto.masks.ground import colors_within, painted_area
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import SWAP_LAYERS, TILE, Decoder, blocks_of, decoded
 from impasto.optim.engine import Size, Step
-from impasto.optim.parametrization import to_laplacian
+from impasto.optim.parametrization import enlarged_strips, to_laplacian
 from impasto.optim.tiled import TilePlan
 from impasto.options import PaintOptions
 from impasto.recipes.checks import slim_encoder
@@ -101,6 +102,7 @@ class _Painting:
     Attributes:
         painted: mask of the part of each style picture to use; None: the whole picture.
         matches: the matches of the current size; None before the first size.
+        base: the finished picture of ``context.base``, whose colors larger sizes keep; None before larger sizes are painted.
     """
 
     def __init__(self, context: PaintingContext) -> None:
@@ -116,6 +118,7 @@ class _Painting:
         self.palette_of_photo = moments_in_strips(context.content)
         self.heads = joining_heads(context.encoder, COARSE_LAYERS)
         self.matches: Matches | None = None
+        self.base: Image | None = None
         self.decoder: Decoder | None = None
         if context.encoder.sha256 == slim_encoder().sha256:
             self.decoder = load_decoder(shipped_decoder()).to(context.content.device)
@@ -127,6 +130,7 @@ class _Painting:
         places = [each for each, _ in context.sizes].index(size)
         is_first = places == 0 and context.first_scale == 0 and not context.is_painted
         is_last = places == len(context.sizes) - 1 or size == context.base
+        self._keep_base(size, picture)
         if self._tiles_at(size):
             return self._objective_in_tiles(size, None if is_first else picture, is_last=is_last)
         layers, searched = layers_at(self._edge_px(size))
@@ -222,7 +226,25 @@ class _Painting:
             if photo is not None:
                 colored = torch.lerp(photo[..., rows, :], colored, strength / _BLENDED_BELOW)
             part.copy_(colored)
+        if self.base is not None and max(size) > max(self.base.shape[-2:]):
+            shift = color_shift(resize(image, (self.base.shape[-2], self.base.shape[-1])), self.base)
+            for top, strip in enlarged_strips(shift, size):
+                image[..., top : top + strip.shape[-2], :].add_(strip).clamp_(0, 1)
         return image
+
+    def _keep_base(self, size: Size, picture: Image) -> None:
+        """Before the first size above ``context.base`` is painted, keep the picture of that size.
+
+        Args:
+            size: the size to paint.
+            picture: the current picture, of any size. If a painting is resumed at a larger size, it is this picture, reduced.
+        """
+        base, context = self.context.base, self.context
+        if base is None or self.base is not None or max(size) <= max(base):
+            return
+        shown = without_margin(picture, context.margin_at((picture.shape[-2], picture.shape[-1])))
+        is_resumed = context.is_resumed and size == context.sizes[0][0]
+        self.base = resize(shown, context.shown_size(base)) if is_resumed else self.finish(shown.clone())
 
     def enlarged(self, picture: Image, size: Size) -> Image:
         """Return the initial picture of the next size: the decoded matches blended with the resized picture.
