@@ -1,7 +1,7 @@
 """Painted clips: times, sound, sizes and formats are those of the clip; runs continue; results flicker less."""
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from impasto.networks.johnson import Johnson, Layout
 from impasto.options.video import VideoOptions
 from impasto.recipes.brush import BrushPainter
 from impasto.video import flow, libraries, painting
-from impasto.video.clips import Damage, frames, open_clip
+from impasto.video.clips import Clip, Damage, frames, open_clip
 from impasto.video.flow import Stabilizer, motion_between, warped, with_contrast_of
 from impasto.video.painters import BrushFrames, load_painter
 from impasto.video.painting import VideoRun
@@ -200,16 +200,44 @@ def interrupted_run(clip: Path, output: Path) -> None:
     second.finish()
 
 
+def encoded_segment(pictures: Sequence[np.ndarray], clip: Clip, path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        segment = Segment(container, clip, encoding_for(".mp4"))
+        for number, each in enumerate(pictures):
+            segment.add(each, Time(number, 1))
+        container.mux(segment.stream.encode())
+
+
+def test_segments_have_the_quality_of_a_clip_with_a_usual_frame_rate(render: Render, tmp_path: Path) -> None:
+    """x264 lowers the quality of frames that are shown for a millisecond only."""
+    gray = skimage.data.gravel()[..., None].repeat(3, 2)
+    pictures = [np.ascontiguousarray(gray[top : top + 64, 100:196]) for top in range(0, 400, 50)]
+    clip = open_clip(render(frames=pictures))
+    encoded_segment(pictures, clip, tmp_path / "segment.mkv")
+    errors = []
+    for rate in (25, 1000):
+        with av.open(str(tmp_path / "other.mkv"), "w") as container:
+            stream: Any = container.add_stream("libx264", rate=rate, options=dict(encoding_for(".mp4").options))
+            stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+            for each in pictures:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(each, format="rgb24")))
+            container.mux(stream.encode())
+        errors.append(encoding_error(tmp_path / "other.mkv", pictures))
+    usual, fast = errors
+    assert encoding_error(tmp_path / "segment.mkv", pictures) < 1.1 * usual < fast
+
+
+def encoding_error(path: Path, pictures: Sequence[np.ndarray]) -> float:
+    pairs = zip(pictures_of(path), pictures, strict=True)
+    return float(np.mean([(one.astype(float) - two) ** 2 for one, two in pairs])) ** 0.5
+
+
 def test_the_same_frames_are_always_encoded_in_the_same_way(render: Render, tmp_path: Path) -> None:
     """With x264's macroblock tree, a segment was encoded differently in one of ten processes."""
-    clip, encoding, found = open_clip(render()), encoding_for(".mp4"), set()
+    clip, found = open_clip(render()), set()
     pictures = [each.pixels for each in frames(clip)][:6]
     for _ in range(100):
-        with av.open(str(tmp_path / "one.mkv"), "w") as container:
-            segment = Segment(container, clip, encoding)
-            for number, each in enumerate(pictures):
-                segment.add(each, Time(number, 1))
-            container.mux(segment.stream.encode())
+        encoded_segment(pictures, clip, tmp_path / "one.mkv")
         with av.open(str(tmp_path / "one.mkv")) as container:
             found.add(b"".join(map(bytes, container.demux(video=0))))
     assert len(found) == 1
