@@ -162,6 +162,13 @@ def test_the_learning_rate_warms_up_stays_constant_and_decays() -> None:
     assert lengths[49:] == sorted(lengths[49:], reverse=True)
 
 
+def test_the_learning_rate_of_a_resumed_painting_continues_and_is_lower() -> None:
+    """The first steps of Adam without its state are noise."""
+    whole, resumed = [falling(number, 100) for number in range(1, 101)], [falling(number, 30, 70) for number in range(1, 31)]
+    assert resumed[:4] == pytest.approx([rate * rise / 8 for rise, rate in enumerate(whole[70:74], 1)])
+    assert resumed[4:] == pytest.approx([rate / 2 for rate in whole[74:]])
+
+
 @pytest.mark.parametrize("optimizer", get_args(Optimizer))
 @pytest.mark.parametrize("weight", [2.0**-12, 2.0**40])
 def test_scaling_the_objective_does_not_change_the_picture(optimizer: Optimizer, weight: float) -> None:

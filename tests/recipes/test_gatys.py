@@ -30,7 +30,7 @@ from impasto.recipes.balance import reference_picture
 from impasto.recipes.checks import predicted_memory
 from impasto.recipes.gatys import paint_steps, set_up
 from impasto.recipes.objectives import objective_at, style_moments
-from impasto.recipes.painting import paint
+from impasto.recipes.painting import paint, run_recipe
 from impasto.recipes.presets import paint_options
 from impasto.recipes.starts import (
     SMALLEST_SIDE,
@@ -315,6 +315,21 @@ def test_an_interrupted_painting_resumes_from_its_checkpoint(content: Picture, s
         gatys.resumed(context, Checkpoint(stopped.image, scale=8, done=0))
     with pytest.raises(OptionError, match="this painting is finished, so it cannot be resumed"):
         gatys.resumed(context, Checkpoint(steps[-1].image, scale=2, done=3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["neighbors", "gatys", "nnst", "strotss"])
+def test_a_painting_that_resumes_shortly_before_its_end_is_not_damaged(recipe: str, content: Picture, style: Picture) -> None:
+    """The optimizer has lost its state. With the first learning rate, its first steps would be noise."""
+    context = set_up(content, [style], paint_options(recipe=recipe, size=96), EXACT)
+    scale = len(context.sizes) - 1
+    *_, checkpoint, _, _, whole = list(run_recipe(context))
+    assert checkpoint.scale == whole.scale == scale
+    resumed = gatys.resumed(context, Checkpoint(checkpoint.image, scale, context.sizes[-1][1] - 3))
+    *_, last = run_recipe(resumed)
+    *_, restarted = run_recipe(replace(resumed, done=0))
+    own, other = (float((each.image - whole.image).abs().mean()) for each in (last, restarted))
+    assert own < 0.6 * other
 
 
 # ---------------------------------------------------------------------------------------------------- balance

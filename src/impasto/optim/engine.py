@@ -32,6 +32,8 @@ Drawing = Image | Callable[[], Image]
 """A picture, or a function that computes it."""
 
 _PATIENCE = 10
+_RISING_AGAIN = 4
+"""Number of steps in which the learning rate rises after an interruption."""
 _EXPLOSION = 100.0
 _FIRST_MOVE = 0.01
 """Root mean square of the scaled gradient at the first step, and of the first move that L-BFGS makes."""
@@ -174,7 +176,7 @@ class Momentum:
     scale: float = 1.0
 
 
-def pyramid(  # noqa: PLR0913  (all parameters are needed; four have defaults)
+def pyramid(  # noqa: PLR0913  (all parameters are needed; six have defaults)
     objective_at: Callable[[Size], Objective],
     image: Drawing,
     sizes: Sequence[tuple[Size, int]],
@@ -185,6 +187,7 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; four have defaults)
     enlarge: Callable[[Image, Size], Image] = resize,
     tiles: TilePlan | None = None,
     rate_at: Callable[[Size], float] | None = None,
+    done: int = 0,
 ) -> Iterator[Step]:
     """Paint from coarse to fine: each size starts with the picture and the optimizer momentum of the previous size.
 
@@ -201,6 +204,7 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; four have defaults)
         enlarge: resizes the picture from one size to the next.
         tiles: the sizes that are painted in tiles; None: every size is painted whole.
         rate_at: returns the factor of the learning rate at a size; None: 1.
+        done: number of steps at the first size that an earlier run took.
 
     Yields:
         A :class:`Step` after each step. If the objective did not decrease at any size, the last step has a ``failure``. Sizes
@@ -231,7 +235,13 @@ def pyramid(  # noqa: PLR0913  (all parameters are needed; four have defaults)
         count = plan.steps_at(scale)
         run = partial(optimize, encode=encode, optimizer_settings=here, momentum=momentum)
         for step in _steps_at(
-            size, count, objective_at, partial(_resized, drawing, size, enlarge if scale else resize), run, tiles
+            size,
+            count,
+            objective_at,
+            partial(_resized, drawing, size, enlarge if scale else resize),
+            run,
+            tiles,
+            0 if scale else done,
         ):
             drawing = step.drawing
             is_checked = step.failure or step.number == count
@@ -249,13 +259,14 @@ def _resized(drawing: Drawing, size: Size, enlarge: Callable[[Image, Size], Imag
     return enlarge(drawn(drawing), size)
 
 
-def _steps_at(
+def _steps_at(  # noqa: PLR0913  (all parameters are needed)
     size: Size,
     count: int,
     objective_at: Callable[[Size], Objective],
     start: Callable[[], Image],
     run: Callable[..., Iterator[Step]],
     tiles: TilePlan | None,
+    earlier: int,
 ) -> Iterator[Step]:
     """Optimize at one size; if memory runs out, continue from the last step in tiles or in smaller tiles."""
     done, note = 0, ""
@@ -263,7 +274,7 @@ def _steps_at(
         tiling = tiles.at(size) if tiles else None
         last = done
         try:
-            for step in run(objective_at(size), start(), count - done, tiling=tiling):
+            for step in run(objective_at(size), start(), count - done, tiling=tiling, done=earlier + done):
                 shown = replace(step, image=step.drawing, number=step.number + done, total=count, note=note or step.note)
                 yield shown
                 start, last, note = partial(drawn, shown.drawing), shown.number, ""
@@ -356,7 +367,7 @@ class Plan:
         self.planned[scale] = 0
 
 
-def optimize(  # noqa: PLR0913  (two have defaults)
+def optimize(  # noqa: PLR0913  (three have defaults)
     objective: Objective,
     image: Image,
     steps: int,
@@ -365,6 +376,7 @@ def optimize(  # noqa: PLR0913  (two have defaults)
     optimizer_settings: OptimizerSettings,
     momentum: Momentum | None = None,
     tiling: Tiling | None = None,
+    done: int = 0,
 ) -> Iterator[Step]:
     """Minimize an objective at one size, one step at a time.
 
@@ -380,6 +392,7 @@ def optimize(  # noqa: PLR0913  (two have defaults)
         optimizer_settings: the optimizer and its hyperparameters.
         momentum: state from the previous size; updated in place for the next.
         tiling: the size of the tiles; None: the picture is encoded as a whole.
+        done: number of steps that were taken before. The learning rate continues from there.
 
     Yields:
         A :class:`Step` after each step. If the objective did not decrease, the last one has a ``failure``; see
@@ -408,7 +421,7 @@ def optimize(  # noqa: PLR0913  (two have defaults)
     history: list[float] = []
     rate = optimizer_settings.learning_rate
     for number in range(1, steps + 1):
-        length = rate * (1.0 if optimizer_settings.decay == "never" else falling(number, steps))
+        length = rate * (1.0 if optimizer_settings.decay == "never" else falling(number, steps, done))
         before = guard.snapshot(planes)
         losses = take_step(evaluation, optimizer, length, momentum if number == 1 else None)
         note = ""
@@ -611,10 +624,15 @@ def set_rate(optimizer: Adam | torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def falling(number: int, steps: int) -> float:
-    """Return the learning rate factor: it rises to 1 in the first few steps and decays to 0.15 over the second half."""
-    done, rising = number / steps, min(5, max(1, steps // 4))
-    return min(1.0, number / rising) * (1.0 if done < 0.5 else 1.0 - 0.85 * (done - 0.5) / 0.5)
+def falling(number: int, steps: int, done: int = 0) -> float:
+    """Return the learning rate factor: it rises to 1 in the first few steps and decays to 0.15 over the second half.
+
+    After ``done`` steps of an earlier run, the factor continues, but it is halved and rises again, because the first steps of
+    Adam without its state would be noise.
+    """
+    share, rising = (done + number) / (done + steps), min(5, max(1, steps // 4)) if not done else _RISING_AGAIN
+    most = 0.5 if done else 1.0
+    return most * min(1.0, number / rising) * (1.0 if share < 0.5 else 1.0 - 0.85 * (share - 0.5) / 0.5)
 
 
 def improves_less_than(share: float, history: list[float]) -> bool:

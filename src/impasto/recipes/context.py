@@ -44,6 +44,7 @@ class PaintingContext:
         coloring: color control for every picture that is shown; None: no color control.
         seed: random seed for losses that are computed from random samples.
         is_resumed: whether painting resumes from a checkpoint.
+        done: number of steps at the first size that were taken before the checkpoint was saved.
         losses: losses to add to the objective of every size.
         tiles: the sizes that are painted in tiles; None: every size is painted whole.
         tile_count: number of tiles at the final size.
@@ -66,6 +67,7 @@ class PaintingContext:
     coloring: Coloring | None = None
     seed: int = 0
     is_resumed: bool = False
+    done: int = 0
     is_painted: bool = False
     base: Size | None = None
     tiles: TilePlan | None = None

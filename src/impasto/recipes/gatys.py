@@ -118,6 +118,7 @@ def painted(
         enlarge=enlarge,
         tiles=context.tiles,
         rate_at=rate_at,
+        done=context.done,
     )
     restored = Restored(photo_of(context), context.region_masks.kept, context.margin)
     may_be_finished = context.is_resumed or options.init not in INITS  # a finished painting need not improve
@@ -248,7 +249,9 @@ def resumed(context: PaintingContext, checkpoint: Checkpoint) -> PaintingContext
     scale = context.first_scale + count - len(left)
     picture = partial(_picture_of, checkpoint, context, size)
     is_large = isinstance(checkpoint.picture, Path) and context.tiles and context.tiles.at(size)
-    return replace(context, start=picture if is_large else picture(), sizes=left, first_scale=scale, is_resumed=True)
+    done = checkpoint.done if len(left) == count - place else 0  # otherwise, the next size starts
+    start = picture if is_large else picture()
+    return replace(context, start=start, sizes=left, first_scale=scale, is_resumed=True, done=done)
 
 
 def _picture_of(checkpoint: Checkpoint, context: PaintingContext, size: Size) -> Image:

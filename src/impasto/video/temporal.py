@@ -134,7 +134,7 @@ class PaintFrames:
         compared = (start, mask.clamp_min(_LEAST_TRUST))
         loss = TemporalLoss(*(with_margin(each, context.margin).to(context.content) for each in compared))
         follows = gatys.resumed(context, Checkpoint(start, last, done))
-        return replace(follows, is_painted=True, losses=(_WEIGHT * self.stability * loss,))
+        return replace(follows, is_painted=True, done=0, losses=(_WEIGHT * self.stability * loss,))
 
 
 def moved_results(pixels: Pixels, past: Sequence[Past], *, is_fine: bool = True) -> tuple[Array, Array]:
