@@ -630,8 +630,8 @@ def falling(number: int, steps: int, done: int = 0) -> float:
     After ``done`` steps of an earlier run, the factor continues, but it is halved and rises again, because the first steps of
     Adam without its state would be noise.
     """
-    share, rising = (done + number) / (done + steps), min(5, max(1, steps // 4)) if not done else _RISING_AGAIN
-    most = 0.5 if done else 1.0
+    share = (done + number) / (done + steps)
+    most, rising = (0.5, _RISING_AGAIN) if done else (1.0, min(5, max(1, steps // 4)))
     return most * min(1.0, number / rising) * (1.0 if share < 0.5 else 1.0 - 0.85 * (share - 0.5) / 0.5)
 
 

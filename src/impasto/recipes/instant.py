@@ -113,8 +113,8 @@ def refining_context(
 ) -> PaintingContext:
     """Return a painting context for refining an instant picture of a size, with the same masks.
 
-    The last two sizes are painted; with ``--hq``, only the last size. They follow the photo, as the instant
-    picture does. The context does not contain the instant picture yet; :func:`refining` adds it.
+    The last two sizes are painted; with ``--hq``, only the last size. They follow the photo, as the instant picture does. The
+    context does not contain the instant picture yet; :func:`refining` adds it.
     """
     chosen = paint_options(
         size=max(size),

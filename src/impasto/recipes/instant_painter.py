@@ -292,7 +292,7 @@ class InstantPainter:
             photo: (1, 3, height, width) in [0, 1]; both sides at least 32.
             code: the style code.
             strength: 0 to 1.5.
-            fast: paint at a single size.
+            fast: paint at a single size, with a faster search.
             earlier: the result of the previous frame, whose strokes are continued.
 
         Returns:
@@ -354,7 +354,7 @@ class _Painting:
 
     Attributes:
         size: (height, width) of the photo.
-        fast: whether to paint at a single size.
+        fast: whether to paint at a single size, with a faster search.
         owner: the style chosen at each position of the first size, one-hot, (1, styles, height, width); None with one style.
         palette: mean and covariance of the photo's colors; known after painting has started.
     """

@@ -237,9 +237,9 @@ class _Painting:
 
         Args:
             size: the size to paint.
-            picture: the current picture, of any size. If a painting is resumed at a larger size, it is this picture, reduced.
+            picture: the current picture, of any size. If the painting is resumed at a larger size, it is reduced and kept.
         """
-        base, context = self.context.base, self.context
+        context, base = self.context, self.context.base
         if base is None or self.base is not None or max(size) <= max(base):
             return
         shown = without_margin(picture, context.margin_at((picture.shape[-2], picture.shape[-1])))
