@@ -14,8 +14,12 @@ from torch import nn
 def join(device: torch.device) -> torch.device:
     """Join the processes that torchrun started, and return this process's device."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        # Optimizers import this module, and its functions then hold the group as a default argument: its threads would
+        # never end. Imported before, they hold None.
+        import torch.distributed.nn
+
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        atexit.register(_leave)  # its threads must end before the interpreter does, or the process aborts
+        atexit.register(_leave)  # a thread that frees a tensor while the interpreter ends aborts the process
     if device.type == "cuda" and dist.is_initialized():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
