@@ -20,6 +20,7 @@ from impasto.options import Run
 from impasto.recipes import gatys
 from impasto.recipes.painting import read_style
 from impasto.recipes.reporting import reports_of
+from impasto.video.flat_areas import continued_into_flat_areas
 from impasto.video.flow import Past, Stabilizer, motion_between, warped
 from impasto.video.painting import paint_video
 from impasto.video.temporal import PaintFrames, moved_results
@@ -181,3 +182,19 @@ def test_a_prediction_paints_small_frames(style: Picture, monkeypatch: pytest.Mo
     monkeypatch.setattr("impasto.video.temporal._TRIAL_PX", (40, 48))
     assert PaintFrames(style, 0.8, 1.0, Run()).predicted_seconds((40, 4000), 1000) > 0
     assert set(sizes) == {(40, 40), (48, 48)}
+
+
+@pytest.mark.parametrize(("slope", "expected"), [(0.0, -3), (0.5, 0)])
+def test_flat_areas_move_with_textured_ones_unless_their_colors_show_otherwise(slope: float, expected: int) -> None:
+    """The left half has texture and moves by 3 pixels. The right half is flat, or has a gradient that does not move."""
+    flat = 128 + slope * (np.arange(320) - 240) * np.ones((180, 1))
+    frames, texture = [], np.random.default_rng(0).integers(98, 159, (180, 166))
+    for moved in (0, 3):
+        frame = flat.copy()
+        frame[:, :160] = texture[:, 3 - moved : 163 - moved]
+        frames.append(np.ascontiguousarray(np.broadcast_to(frame[..., None], (180, 320, 3)).round().astype(np.uint8)))
+    back = np.zeros((180, 320, 2), np.float32)
+    back[:, :160, 0] = -3
+    found = continued_into_flat_areas(*frames, back, np.ones((180, 320), np.float32))
+    np.testing.assert_allclose(found[20:-20, 200:300].mean((0, 1)), (expected, 0), atol=0.3)
+    assert np.array_equal(found[:, 20:140].round(1), back[:, 20:140])

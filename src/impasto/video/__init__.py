@@ -5,6 +5,7 @@
     clips      clip files -> frames with their times; GIF and WebP too
     shots      cuts, and a few frames of each shot
     flow       optical flow; blending of each frame with the previous result
+    flat_areas optical flow of areas without texture
     frames     frames as images, images as frames
     painters   brush and instant, for frames
     temporal   painters of frames by optimization, with a temporal loss

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impasto.video.clips import Pixels
+from impasto.video.flat_areas import continued_into_flat_areas
 from impasto.video.libraries import opencv
 
 Array = npt.NDArray[np.float32]
@@ -208,7 +209,8 @@ def motion_between(before: Pixels, now: Pixels, *, is_fine: bool = False) -> Mot
     Args:
         before: the earlier frame, (height, width, 3), 0 to 255.
         now: the later frame.
-        is_fine: estimate the flow more precisely and slower: enlarge small frames, and refine a smoother flow more often.
+        is_fine: estimate the flow more precisely and slower: enlarge small frames, refine a smoother flow more often, and
+            continue it into areas without texture.
 
     Returns:
         The motion in pixels, and the weight of each pixel.
@@ -230,8 +232,11 @@ def motion_between(before: Pixels, now: Pixels, *, is_fine: bool = False) -> Mot
     back, forth = _flows(old, new, is_fine=is_fine)
     half = (size[0] // 2, size[1] // 2)  # enough for colors, which are blurred anyway
     small_old, small_new = (cv2.resize(each, half, interpolation=cv2.INTER_AREA) for each in (old, new))
-    same_color = _same_color(small_old, small_new, _resized_flow(back, half))
-    trust = _agreement(back, forth) * cv2.resize(same_color, size)
+    small_back = _resized_flow(back, half)
+    trust = _agreement(back, forth) * cv2.resize(_same_color(small_old, small_new, small_back), size)
+    if is_fine:
+        change = continued_into_flat_areas(small_old, small_new, small_back, cv2.resize(trust, half)) - small_back
+        back += _resized_flow(change, size)
     return Motion(_resized_flow(back, (width, height)), np.clip(cv2.resize(trust, (width, height)), 0, 1))
 
 
