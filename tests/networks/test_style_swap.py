@@ -18,6 +18,7 @@ from torch import Tensor
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import choose_arithmetic
 from impasto.errors import WeightsError
+from impasto.networks import style_swap
 from impasto.networks.compiled import Compiled, has_openvino
 from impasto.networks.decoder_files import decoder_facts, load_decoder, save_decoder, shipped_decoder
 from impasto.networks.style_swap import (
@@ -26,6 +27,7 @@ from impasto.networks.style_swap import (
     Decoder,
     DecoderWidths,
     blocks_of,
+    remove_grid,
     search_columns,
     swapped,
 )
@@ -396,3 +398,20 @@ def test_an_interrupt_after_compiled_networks_are_freed_does_not_crash() -> None
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n")
+
+
+@pytest.mark.parametrize("size", [(61, 70), (300, 48)])
+def test_a_pattern_that_repeats_in_each_cell_is_removed_and_the_rest_is_kept(
+    size: tuple[int, int], random: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strokes = 0.3 + 0.4 * torch.rand(1, 3, *size, generator=random)
+    cell = 0.2 * (torch.rand(1, 3, 4, 4, generator=random) - 0.5)
+    cell -= cell.mean((2, 3), keepdim=True)
+    pattern = cell.repeat(1, 1, 80, 80)[..., : size[0], : size[1]]
+    picture = strokes + pattern
+    whole = picture.clone()
+    remove_grid(picture)
+    assert float((picture - strokes).std()) < 0.3 * float(pattern.std())
+    monkeypatch.setattr(style_swap, "_GRID_ROWS", 1000)  # one strip
+    remove_grid(whole)
+    torch.testing.assert_close(picture, whole)

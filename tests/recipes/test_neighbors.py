@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import skimage.data
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import impasto
@@ -352,3 +353,39 @@ def test_an_enlarged_style_gives_no_noise() -> None:
     context = gatys.set_up(photo, [style], paint_options(size=768), Run(device="cpu"))
     last = [step.loss for step in neighbors.paint_steps(context) if max(step.size) == max(context.sizes[-1][0])]
     assert max(last) < 1.1 * last[0]
+
+
+def repeated(image: Tensor, period: int) -> float:
+    """Return the deviation of the pattern that repeats with a period, averaged nearby."""
+    height, width = (side // period * period for side in image.shape[-2:])
+    image = image[..., :height, :width]
+    details = F.pixel_unshuffle(image - F.avg_pool2d(image, 5, stride=1, padding=2, count_include_pad=False), period)
+    near = F.avg_pool2d(details, 13, stride=1, padding=6, count_include_pad=False)
+    return float(near.std())
+
+
+@pytest.mark.slow
+def test_no_pattern_repeats_in_the_cells_of_the_grid() -> None:
+    """Cells have a side of 4 pixels. Strokes repeat about as much with other periods."""
+    image = impasto.paint(skimage.data.astronaut(), "starry-night", size=256, run=EXACT).image
+    others = (repeated(image, 3) + repeated(image, 5)) / 2
+    assert repeated(image, 4) < 1.25 * others
+
+
+def test_pictures_are_encoded_with_every_shift_except_with_lbfgs(photo: Tensor, style: Tensor) -> None:
+    wanted = {(down, right) for down in range(-2, 2) for right in range(-2, 2)}
+    for optimizer, expected in (("adam", wanted), ("lbfgs", {(0, 0)})):
+        options = paint_options(**BRIEF, optimizer=optimizer)
+        context = gatys.set_up(images.read(photo), (images.read(style),), options, EXACT)
+        encoder = neighbors.ShiftedEncoder(context)
+        found = set()
+        for _ in range(16):
+            encoder.shift()
+            found.add(encoder.offset)
+        assert found == expected
+    encoder.offset = (1, -2)
+    picture = context.content
+    moved = picture.roll((-1, 2), (-2, -1))[..., 16:-16, 16:-16]
+    layers = frozenset(["relu1_1"])
+    features = encoder(picture, layers)["relu1_1"][..., 16:-16, 16:-16]
+    torch.testing.assert_close(features[..., 2:-2, 2:-2], encoder.encode(moved, layers)["relu1_1"][..., 2:-2, 2:-2])

@@ -31,6 +31,8 @@ CELL_PX = 4
 """Side, in pixels, of the square that one position covers. Picture sides are padded to a multiple of twice this value."""
 TILE, _HALO = 256, 16
 """Tile size and halo width of :func:`decoded`, in positions; the decoder's receptive field reaches 12 positions."""
+_NEAR, _GRID_ROWS = 6, 32
+"""The grid pattern is averaged over this many cells to each side, and removed in strips of this many rows of cells."""
 SIDES = {"relu1_1": 4, "relu2_1": 2, "relu3_1": 1}
 
 
@@ -175,6 +177,42 @@ def decoded(decoder: Decoder, rows: Tensor, position: Tensor, tile: int = TILE) 
         target = found[..., CELL_PX * row.start : CELL_PX * row.end, CELL_PX * column.start : CELL_PX * column.end]
         target.copy_(painted[..., top:bottom, left:right])
     return found.clamp_(0, 1)
+
+
+def remove_grid(picture: Image) -> None:
+    """Remove a pattern that repeats in all cells of 4 x 4 pixels nearby, in place.
+
+    The decoder paints such patterns, because neighboring cells may have features of style positions that are not neighbors.
+
+    Args:
+        picture: (1, 3, height, width) in [0, 1].
+
+    Example:
+        >>> picture = torch.full((1, 3, 64, 64), 0.5)
+        >>> picture[..., ::4] = 0.6
+        >>> remove_grid(picture)
+        >>> float(picture[..., 30:34].std()) < 0.002
+        True
+    """
+    height, rows, halo = picture.shape[-2], CELL_PX * _GRID_ROWS, CELL_PX * (_NEAR + 1)
+    above = picture[..., :0, :]
+    for top in range(0, height, rows):
+        strip = picture[..., top : top + rows, :]
+        window = torch.cat([above, picture[..., top : top + rows + halo, :]], -2)
+        above = torch.cat([above, strip], -2)[..., -halo:, :].clone()
+        first = window.shape[-2] - picture[..., top : top + rows + halo, :].shape[-2]
+        strip.sub_(_grid_pattern(window)[..., first : first + strip.shape[-2], :]).clamp_(0, 1)
+
+
+def _grid_pattern(picture: Image) -> Image:
+    """Return the pattern that repeats in each cell, averaged over the cells nearby."""
+    height, width = picture.shape[-2:]
+    around = CELL_PX // 2
+    padded = F.pad(picture, (0, -width % CELL_PX, 0, -height % CELL_PX), mode="replicate")
+    smooth = F.avg_pool2d(F.pad(padded, (around,) * 4, mode="replicate"), CELL_PX, stride=1)  # at the corners of pixels
+    details = F.pixel_unshuffle(padded - F.avg_pool2d(smooth, 2, stride=1), CELL_PX)
+    near = F.avg_pool2d(details, 2 * _NEAR + 1, stride=1, padding=_NEAR, count_include_pad=False)
+    return F.pixel_shuffle(near, CELL_PX)[..., :height, :width]
 
 
 def search_columns(features: Features, spread: Tensor) -> FeatureMap:

@@ -24,6 +24,7 @@ from impasto.images import Picture, fitted_size, resize
 from impasto.losses.features import Objective, measure
 from impasto.losses.tiled import halo_of
 from impasto.optim.engine import Drawing, OptimizerSettings, Plan, Size, Step, drawn, pyramid
+from impasto.optim.tiled import Encode
 from impasto.options import INITS, PaintOptions, Run
 from impasto.recipes.checks import check_layers, check_named_styles, check_pictures, compared_layers, planned_memory
 from impasto.recipes.coloring import check_colors, coloring_of, in_proof, prepared
@@ -86,6 +87,7 @@ def painted(
     finish: Callable[[Image], Image] | None = None,
     enlarge: Callable[[Image, Size], Image] = resize,
     rate_at: Callable[[Size], float] | None = None,
+    encode: Encode | None = None,
 ) -> Iterator[Step]:
     """Minimize the objective of each size in turn. After each step, yield the picture to show.
 
@@ -95,6 +97,7 @@ def painted(
         finish: function that is applied to every picture before it is shown; it may overwrite the picture.
         enlarge: resizes the picture from one size to the next.
         rate_at: returns the factor of the learning rate at a size; None: 1.
+        encode: computes the features of the picture; None: the encoder of the context.
     """
     options = context.options
     picture = context.start
@@ -112,7 +115,7 @@ def painted(
         lambda size: reduce(Objective.__add__, context.losses, objective_at(size, drawn(picture))),
         context.start,
         context.sizes,
-        encode=partial(context.arithmetic.encode, context.encoder),
+        encode=encode or partial(context.arithmetic.encode, context.encoder),
         optimizer_settings=optimizer_settings,
         seconds=options.seconds,
         enlarge=enlarge,

@@ -12,6 +12,8 @@ optimization-based variant. Departures from the paper, each chosen by visual com
   strokes instead of following the photo, and keep its colors.
 - At the last size the shallow layers are also matched with their own nearest neighbors, which preserves the style's colors
   and edges.
+- Patterns that repeat in the cells of the grid of hypercolumns are removed from the decoder's pictures, and prevented by
+  small shifts of the picture from step to step.
 - Chroma has half the resolution of lightness.
 - With several styles, each part of the picture uses the style that is most similar to it.
 
@@ -21,6 +23,7 @@ optimization-based variant. Departures from the paper, each chosen by visual com
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +41,7 @@ from impasto.losses.picture import flatness
 from impasto.losses.tiled import halo_of
 from impasto.masks.ground import colors_within, painted_area
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
-from impasto.networks.style_swap import SWAP_LAYERS, TILE, Decoder, blocks_of, decoded
+from impasto.networks.style_swap import SWAP_LAYERS, TILE, Decoder, blocks_of, decoded, remove_grid
 from impasto.optim.engine import Size, Step
 from impasto.optim.parametrization import enlarged_strips, to_laplacian
 from impasto.optim.tiled import TilePlan
@@ -92,8 +95,42 @@ _EVENLY = 0.6
 
 def paint_steps(context: PaintingContext) -> Iterator[Step]:
     """Paint coarse to fine: at each size, match the photo with the styles and optimize towards the matches."""
-    painting = _Painting(context)
-    yield from painted(context, painting.objective_at, painting.finish, painting.enlarged, painting.rate_at)
+    painting, encoder = _Painting(context), ShiftedEncoder(context)
+    for step in painted(context, painting.objective_at, painting.finish, painting.enlarged, painting.rate_at, encoder):
+        encoder.shift()
+        yield step
+
+
+class ShiftedEncoder:
+    """Encodes the picture with another small shift at each step, so that no pattern repeats in the cells of the grid.
+
+    A loss that averages features over the cells of a fixed grid does not see such a pattern. L-BFGS needs an objective that
+    does not change, so it gets no shifts.
+    """
+
+    def __init__(self, context: PaintingContext) -> None:
+        self.encode = partial(context.arithmetic.encode, context.encoder)
+        self.generator = context.generator()
+        self.shifts: list[int] = []
+        self.is_fixed = context.options.optimizer == "lbfgs"
+        self.offset = (0, 0)
+
+    def shift(self) -> None:
+        """Draw the next shift. Each shift by up to half a cell is used once in 16 steps."""
+        if not self.shifts and not self.is_fixed:
+            self.shifts = torch.randperm(GRID_STRIDE**2, generator=self.generator).tolist()
+        if self.shifts:
+            down, right = divmod(self.shifts.pop(), GRID_STRIDE)
+            self.offset = (down - GRID_STRIDE // 2, right - GRID_STRIDE // 2)
+
+    def __call__(self, image: Image, layers: frozenset[str]) -> Features:
+        """Return the features of the shifted picture."""
+        if self.offset == (0, 0):
+            return self.encode(image, layers)
+        (height, width), (down, right), most = image.shape[-2:], self.offset, GRID_STRIDE // 2
+        padded = F.pad(image, (most,) * 4, mode="replicate")
+        moved = padded[..., most + down : most + down + height, most + right : most + right + width]
+        return self.encode(moved, layers)
 
 
 class _Painting:
@@ -301,6 +338,7 @@ class _Painting:
         with torch.no_grad(), torch.autocast(rows.device.type, torch.bfloat16, enabled=bf16):
             found = decoded(self.decoder, rows, self.matches.position, tile)
         del rows
+        remove_grid(found)
         down, across = size[0] - found.shape[-2], size[1] - found.shape[-1]
         found = F.pad(found, (0, across, 0, down), mode="replicate") if down or across else found
         colors = Recoloring.to(found, self.palettes, self._regions_of_styles())
