@@ -404,6 +404,7 @@ def test_an_interrupt_after_compiled_networks_are_freed_does_not_crash() -> None
 def test_a_pattern_that_repeats_in_each_cell_is_removed_and_the_rest_is_kept(
     size: tuple[int, int], random: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The picture is larger than a strip, or its sides are not multiples of 4."""
     strokes = 0.3 + 0.4 * torch.rand(1, 3, *size, generator=random)
     cell = 0.2 * (torch.rand(1, 3, 4, 4, generator=random) - 0.5)
     cell -= cell.mean((2, 3), keepdim=True)
@@ -415,3 +416,25 @@ def test_a_pattern_that_repeats_in_each_cell_is_removed_and_the_rest_is_kept(
     monkeypatch.setattr(style_swap, "_GRID_ROWS", 1000)  # one strip
     remove_grid(whole)
     torch.testing.assert_close(picture, whole)
+
+
+def test_a_pattern_is_removed_only_where_it_is(random: torch.Generator) -> None:
+    clean = 0.3 + 0.2 * torch.rand(1, 3, 256, 96, generator=random)
+    pattern = 0.2 * (torch.rand(1, 3, 4, 4, generator=random) - 0.5).repeat(1, 1, 64, 24)
+    pattern[..., 128:, :] = 0
+    everywhere, where_present = (clean + pattern for _ in range(2))
+    remove_grid(everywhere)
+    remove_grid(where_present, where_present=True)
+    upper, beside = slice(40, 100), slice(132, 140)  # the second is near the pattern
+    for rows, share in ((upper, 0.5), (beside, 0.2)):
+        left = (where_present - clean)[..., rows, :].std()
+        assert float(left) < share * float(pattern[..., upper, :].std())
+    assert float((where_present - clean)[..., beside, :].std()) < 0.5 * float((everywhere - clean)[..., beside, :].std())
+
+
+def test_a_strong_pattern_is_kept() -> None:
+    picture = (0.5 + 0.3 * torch.tensor([1.0, 0.0, -1.0, 0.0]).repeat(16)).expand(1, 3, 64, 64)
+    for where_present in (False, True):
+        found = picture.clone()
+        remove_grid(found, where_present=where_present)
+        torch.testing.assert_close(found, picture)

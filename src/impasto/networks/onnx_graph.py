@@ -87,7 +87,11 @@ class Graph:
 
     def doubled(self, x: str) -> str:
         """Upsample by 2, bilinear."""
-        scales = self.floats([1, 1, 2, 2])
+        return self.enlarged_by(x, 2)
+
+    def enlarged_by(self, x: str, factor: int) -> str:
+        """Upsample by a factor, bilinear."""
+        scales = self.floats([1, 1, factor, factor])
         return self.node("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
     def enlarged(self, sides: str, multiple: int, smallest: int) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from impasto.encoders import Vgg
 from impasto.encoders.vgg import DEEP_BLOCKS
 from impasto.networks.onnx_graph import Graph, numbers
-from impasto.networks.style_swap import SIDES, SWAP_LAYERS, Decoder
+from impasto.networks.style_swap import CELL_PX, PATTERN_REACH, SHARE_REACH, SIDES, STRONGEST, SWAP_LAYERS, Decoder
 
 
 def encoded(g: Graph, picture: str, encoder: Vgg, layers: Collection[str]) -> dict[str, str]:
@@ -86,6 +86,28 @@ def decoded(g: Graph, decoder: Decoder, features: Sequence[str]) -> str:
     x = _residual(g, g.node("Add", x, g.convolve(fine, decoder.full_in)), decoder.at_full)
     x = g.node("Add", g.convolve(g.node("Relu", x), decoder.out), g.floats(0.5))
     return g.node("Clip", x, g.floats(0.0), g.floats(1.0))
+
+
+def without_grid(g: Graph, picture: str) -> str:
+    """Add the nodes of :func:`impasto.networks.style_swap.remove_grid`, with ``where_present``."""
+    smooth = g.enlarged_by(g.node("AveragePool", picture, kernel_shape=[CELL_PX] * 2, strides=[CELL_PX] * 2), CELL_PX)
+    details = g.node("SpaceToDepth", g.node("Sub", picture, smooth), blocksize=CELL_PX)
+    pattern = _averaged(g, details, PATTERN_REACH)
+    along, length = (g.node("ReduceSum", g.node("Mul", each, pattern), g.integers(1)) for each in (details, pattern))
+    strength = g.node("Div", length, g.floats(3 * CELL_PX**2 * STRONGEST**2))
+    weak = g.node("Clip", g.node("Sub", g.floats(2.0), strength), g.floats(0.0), g.floats(1.0))
+    along, length = (g.node("Max", _averaged(g, each, SHARE_REACH), g.floats(1e-12)) for each in (along, length))
+    share = g.node("Mul", weak, g.node("Min", g.node("Div", along, length), g.floats(1.0)))
+    grid = g.node("DepthToSpace", g.node("Mul", pattern, share), blocksize=CELL_PX)
+    return g.node("Clip", g.node("Sub", picture, grid), g.floats(0.0), g.floats(1.0))
+
+
+def _averaged(g: Graph, x: str, reach: int) -> str:
+    """Average over the positions at most ``reach`` away in each direction."""
+    side = 2 * reach + 1
+    for shape, pads in (([side, 1], [reach, 0, reach, 0]), ([1, side], [0, reach, 0, reach])):
+        x = g.node("AveragePool", x, kernel_shape=shape, pads=pads, strides=[1, 1], count_include_pad=0)
+    return x
 
 
 def _residual(g: Graph, x: str, block: nn.Module) -> str:

@@ -31,8 +31,10 @@ CELL_PX = 4
 """Side, in pixels, of the square that one position covers. Picture sides are padded to a multiple of twice this value."""
 TILE, _HALO = 256, 16
 """Tile size and halo width of :func:`decoded`, in positions; the decoder's receptive field reaches 12 positions."""
-_NEAR, _GRID_ROWS = 6, 32
-"""The grid pattern is averaged over this many cells to each side, and removed in strips of this many rows of cells."""
+PATTERN_REACH, SHARE_REACH, STRONGEST, _GRID_ROWS = 6, 1, 0.06, 32
+"""The grid pattern is averaged over ``PATTERN_REACH`` cells to each side, and its share in a cell over ``SHARE_REACH``. It is
+removed if its root mean square is at most ``STRONGEST``, and kept if this is 1.41 times as large. It is removed in strips of
+``_GRID_ROWS`` rows of cells."""
 SIDES = {"relu1_1": 4, "relu2_1": 2, "relu3_1": 1}
 
 
@@ -179,13 +181,16 @@ def decoded(decoder: Decoder, rows: Tensor, position: Tensor, tile: int = TILE) 
     return found.clamp_(0, 1)
 
 
-def remove_grid(picture: Image) -> None:
-    """Remove a pattern that repeats in all cells of 4 x 4 pixels nearby, in place.
+def remove_grid(picture: Image, *, where_present: bool = False) -> None:
+    """Remove a pattern that repeats in the cells of 4 x 4 pixels nearby, in place.
 
     The decoder paints such patterns, because neighboring cells may have features of style positions that are not neighbors.
+    A strong pattern is kept, because it is part of the style.
 
     Args:
         picture: (1, 3, height, width) in [0, 1].
+        where_present: remove the pattern only as far as cells contain it. Otherwise, it is subtracted from all cells nearby,
+            and edges of patterned areas get a faint pattern, which optimization removes.
 
     Example:
         >>> picture = torch.full((1, 3, 64, 64), 0.5)
@@ -194,25 +199,38 @@ def remove_grid(picture: Image) -> None:
         >>> float(picture[..., 30:34].std()) < 0.002
         True
     """
-    height, rows, halo = picture.shape[-2], CELL_PX * _GRID_ROWS, CELL_PX * (_NEAR + 1)
+    height, rows, halo = picture.shape[-2], CELL_PX * _GRID_ROWS, CELL_PX * (PATTERN_REACH + SHARE_REACH + 1)
     above = picture[..., :0, :]
     for top in range(0, height, rows):
-        strip = picture[..., top : top + rows, :]
-        window = torch.cat([above, picture[..., top : top + rows + halo, :]], -2)
-        above = torch.cat([above, strip], -2)[..., -halo:, :].clone()
-        first = window.shape[-2] - picture[..., top : top + rows + halo, :].shape[-2]
-        strip.sub_(_grid_pattern(window)[..., first : first + strip.shape[-2], :]).clamp_(0, 1)
+        strip, below = (picture[..., top : top + each, :] for each in (rows, rows + halo))
+        first, window = above.shape[-2], torch.cat([above, below], -2)
+        above = torch.cat([above, strip], -2)[..., -halo:, :]
+        found = _grid_pattern(window, where_present=where_present)
+        strip.sub_(found[..., first : first + strip.shape[-2], :]).clamp_(0, 1)
 
 
-def _grid_pattern(picture: Image) -> Image:
+def _grid_pattern(picture: Image, *, where_present: bool) -> Image:
     """Return the pattern that repeats in each cell, averaged over the cells nearby."""
     height, width = picture.shape[-2:]
-    around = CELL_PX // 2
     padded = F.pad(picture, (0, -width % CELL_PX, 0, -height % CELL_PX), mode="replicate")
-    smooth = F.avg_pool2d(F.pad(padded, (around,) * 4, mode="replicate"), CELL_PX, stride=1)  # at the corners of pixels
-    details = F.pixel_unshuffle(padded - F.avg_pool2d(smooth, 2, stride=1), CELL_PX)
-    near = F.avg_pool2d(details, 2 * _NEAR + 1, stride=1, padding=_NEAR, count_include_pad=False)
-    return F.pixel_shuffle(near, CELL_PX)[..., :height, :width]
+    smooth = F.interpolate(F.avg_pool2d(padded, CELL_PX), size=padded.shape[-2:], mode="bilinear", align_corners=False)
+    details = F.pixel_unshuffle(padded - smooth, CELL_PX).contiguous(memory_format=torch.channels_last)  # faster
+    pattern = _averaged(details, PATTERN_REACH)
+    length = pattern.square().sum(1, keepdim=True)
+    share = (2 - length / (pattern.shape[1] * STRONGEST**2)).clamp(0, 1)
+    if where_present:
+        along = (details * pattern).sum(1, keepdim=True)
+        along, length = (_averaged(each, SHARE_REACH).clamp_min(1e-12) for each in (along, length))
+        share *= (along / length).clamp_max(1)
+    pattern *= share
+    return F.pixel_shuffle(pattern, CELL_PX)[..., :height, :width]
+
+
+def _averaged(values: Tensor, reach: int) -> Tensor:
+    """Average over the positions at most ``reach`` away in each direction."""
+    side, around = 2 * reach + 1, (reach, 0)
+    values = F.avg_pool2d(values, (side, 1), 1, around, count_include_pad=False)
+    return F.avg_pool2d(values, (1, side), 1, around[::-1], count_include_pad=False)
 
 
 def search_columns(features: Features, spread: Tensor) -> FeatureMap:

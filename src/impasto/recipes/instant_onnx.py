@@ -20,7 +20,7 @@ from impasto.networks.onnx_graph import Graph, onnx_package, save_graph
 from impasto.networks.onnx_match import matched
 from impasto.networks.onnx_palette import recolored, with_colors
 from impasto.networks.onnx_runtime import load_onnxruntime
-from impasto.networks.onnx_swap import decoded, encoded, searched, swapped
+from impasto.networks.onnx_swap import decoded, encoded, searched, swapped, without_grid
 from impasto.networks.style_swap import CELL_PX, COHERENCE, COLOR, SEARCH_LAYERS, SWAP_LAYERS
 from impasto.options import Run
 from impasto.recipes.instant_painter import BLENDED_BELOW, EVENLY, MULTIPLE_PX, InstantPainter, StyleCode
@@ -160,7 +160,7 @@ def _painted(g: Graph, photo: str, given: InstantGraph, painter: InstantPainter,
     if given.strength < 1:
         share = given.strength**EVENLY
         found = [_mixed(g, features[layer], each, share) for layer, each in zip(SWAP_LAYERS, found, strict=True)]
-    return decoded(g, decoder, found)
+    return without_grid(g, decoded(g, decoder, found))
 
 
 def _tolerance(g: Graph, photo: str) -> str:

@@ -35,6 +35,7 @@ from impasto.networks.style_swap import (
     SWAP_LAYERS,
     Decoder,
     blocks_of,
+    remove_grid,
     search_columns,
     swapped,
 )
@@ -528,7 +529,9 @@ class _Painting:
                 for layer, each in zip(SWAP_LAYERS, features_of_matches, strict=True)
             ]
         del features
-        return self.networks.decode(features_of_matches)[..., :height, :width]
+        picture = self.networks.decode(features_of_matches)
+        remove_grid(picture, where_present=True)
+        return picture[..., :height, :width]
 
     def _encoded(
         self, content: Image, before: Image | None, part: _Part, activity: Tensor | None
