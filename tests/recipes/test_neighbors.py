@@ -389,3 +389,5 @@ def test_pictures_are_encoded_with_every_shift_except_with_lbfgs(photo: Tensor, 
     layers = frozenset(["relu1_1"])
     features = encoder(picture, layers)["relu1_1"][..., 16:-16, 16:-16]
     torch.testing.assert_close(features[..., 2:-2, 2:-2], encoder.encode(moved, layers)["relu1_1"][..., 2:-2, 2:-2])
+    with torch.no_grad():
+        assert torch.equal(encoder(picture, layers)["relu1_1"], encoder.encode(picture, layers)["relu1_1"])

@@ -350,6 +350,15 @@ class InstantPainter:
             return self._compiled
 
 
+def steady_painter(run: Run | None = None) -> InstantPainter:
+    """Return a painter with one engine for all pictures, for the frames of a clip.
+
+    The engines' results differ by rounding errors, which may change matches. So frames must not depend on which of them is
+    painted first.
+    """
+    return InstantPainter(run, "openvino" if has_openvino() else "torch")
+
+
 class _Painting:
     """The painting of one photo.
 

@@ -105,7 +105,7 @@ class ShiftedEncoder:
     """Encodes the picture with another small shift at each step, so that no pattern repeats in the cells of the grid.
 
     A loss that averages features over the cells of a fixed grid does not see such a pattern. L-BFGS needs an objective that
-    does not change, so it gets no shifts.
+    does not change, so it gets no shifts. Without gradients, the picture is not shifted, so objectives can be compared.
     """
 
     def __init__(self, context: PaintingContext) -> None:
@@ -125,7 +125,7 @@ class ShiftedEncoder:
 
     def __call__(self, image: Image, layers: frozenset[str]) -> Features:
         """Return the features of the shifted picture."""
-        if self.offset == (0, 0):
+        if self.offset == (0, 0) or not torch.is_grad_enabled():
             return self.encode(image, layers)
         (height, width), (down, right), most = image.shape[-2:], self.offset, GRID_STRIDE // 2
         padded = F.pad(image, (most,) * 4, mode="replicate")

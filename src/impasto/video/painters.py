@@ -19,7 +19,7 @@ from impasto.options.video import VideoOptions
 from impasto.recipes import brush, instant_checks
 from impasto.recipes.brush import BrushPainter
 from impasto.recipes.checks import check_enough_pixels
-from impasto.recipes.instant_painter import Earlier, InstantPainter, StyleCode
+from impasto.recipes.instant_painter import Earlier, InstantPainter, StyleCode, steady_painter
 from impasto.recipes.painting import read_style
 from impasto.recipes.pastiche import described
 from impasto.recipes.starts import SMALLEST_SIDE, Style
@@ -201,7 +201,7 @@ def style_painter(style: Style, options: VideoOptions, run: Run) -> "InstantFram
         check_enough_pixels("style", style, "style")
     if options.method == "paint":
         return PaintFrames(style, options.stability, options.strength, run)
-    painter = InstantPainter(run)
+    painter = steady_painter(run)
     return InstantFrames(painter, painter.encode(style), described(style), options.stability, options.strength)
 
 

@@ -19,7 +19,7 @@ from impasto.losses.picture import TemporalLoss
 from impasto.options import PaintOptions, Run
 from impasto.recipes import gatys
 from impasto.recipes.context import PaintingContext
-from impasto.recipes.instant_painter import InstantPainter
+from impasto.recipes.instant_painter import steady_painter
 from impasto.recipes.painting import run_recipe
 from impasto.recipes.pastiche import described
 from impasto.recipes.presets import paint_options
@@ -57,7 +57,7 @@ class PaintFrames:
     def __init__(self, style: Style, stability: float, strength: float, run: Run) -> None:
         self.style, self.stability, self.strength, self.run = style, stability, strength, run
         (self._picture,) = as_swatches((style,))
-        self._instant = InstantPainter(run)
+        self._instant = steady_painter(run)
         self._code = self._instant.encode(style)
         self._encoder = load_encoder()
 
