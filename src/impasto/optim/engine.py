@@ -19,6 +19,7 @@ from impasto.images import resize
 from impasto.losses.features import PIXELS, Objective
 from impasto.optim.adam import Adam, MultigridAdam
 from impasto.optim.parametrization import enlarged_strips, image_of, to_image, to_planes, to_planes_sparingly
+from impasto.optim.shifts import unshifted
 from impasto.optim.stored import StoredAdam, StoredPlane, fresh_files
 from impasto.optim.tiled import Encode, TiledObjective, TilePlan, Tiling
 from impasto.options import Canvas, Decay, Optimizer
@@ -501,7 +502,7 @@ class Evaluation:
         """Compute the gradient of the whole picture; return the objective, and the weighted losses by name."""
         self.forget_gradients()
         with torch.enable_grad():
-            total, losses = self._value(to_image(self.planes, self.canvas))
+            total, losses = self._value(to_image(self.planes, self.canvas), self.encode)
             total.backward()
         return total.detach(), {name: float(value) for name, value in losses.items()}
 
@@ -523,14 +524,15 @@ class Evaluation:
         return [plane.grad for plane in self.planes if plane.grad is not None]
 
     def at(self, picture: Image) -> float:
-        """Return the unscaled objective of another picture."""
+        """Return the unscaled objective of another picture, encoded without a shift."""
+        encode = unshifted(self.encode)
         if self.tiled:
-            return self.tiled.at(picture)
+            return TiledObjective(self.objective, encode, self.canvas, self.tiled.tiling).at(picture)
         with torch.no_grad():
-            return float(self._value(picture)[0])
+            return float(self._value(picture, encode)[0])
 
-    def _value(self, picture: Image) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.objective({**self.encode(picture, self.objective.layers - {PIXELS}), PIXELS: picture})
+    def _value(self, picture: Image, encode: Encode) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.objective({**encode(picture, self.objective.layers - {PIXELS}), PIXELS: picture})
 
 
 def scale_for(gradients: Sequence[Tensor]) -> float:

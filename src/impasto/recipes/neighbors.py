@@ -44,6 +44,7 @@ from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.style_swap import SWAP_LAYERS, TILE, Decoder, blocks_of, decoded, remove_grid
 from impasto.optim.engine import Size, Step
 from impasto.optim.parametrization import enlarged_strips, to_laplacian
+from impasto.optim.shifts import ShiftedEncoder
 from impasto.optim.tiled import TilePlan
 from impasto.options import PaintOptions
 from impasto.recipes.checks import slim_encoder
@@ -95,42 +96,15 @@ _EVENLY = 0.6
 
 def paint_steps(context: PaintingContext) -> Iterator[Step]:
     """Paint coarse to fine: at each size, match the photo with the styles and optimize towards the matches."""
-    painting, encoder = _Painting(context), ShiftedEncoder(context)
-    for step in painted(context, painting.objective_at, painting.finish, painting.enlarged, painting.rate_at, encoder):
-        encoder.shift()
+    painting, encode = _Painting(context), partial(context.arithmetic.encode, context.encoder)
+    methods = painting.objective_at, painting.finish, painting.enlarged, painting.rate_at
+    if context.options.optimizer == "lbfgs":
+        yield from painted(context, *methods, encode)
+        return
+    shifted = ShiftedEncoder(encode, GRID_STRIDE, context.generator())
+    for step in painted(context, *methods, shifted):
+        shifted.shift()
         yield step
-
-
-class ShiftedEncoder:
-    """Encodes the picture with another small shift at each step, so that no pattern repeats in the cells of the grid.
-
-    A loss that averages features over the cells of a fixed grid does not see such a pattern. L-BFGS needs an objective that
-    does not change, so it gets no shifts. Without gradients, the picture is not shifted, so objectives can be compared.
-    """
-
-    def __init__(self, context: PaintingContext) -> None:
-        self.encode = partial(context.arithmetic.encode, context.encoder)
-        self.generator = context.generator()
-        self.shifts: list[int] = []
-        self.is_fixed = context.options.optimizer == "lbfgs"
-        self.offset = (0, 0)
-
-    def shift(self) -> None:
-        """Draw the next shift. Each shift by up to half a cell is used once in 16 steps."""
-        if not self.shifts and not self.is_fixed:
-            self.shifts = torch.randperm(GRID_STRIDE**2, generator=self.generator).tolist()
-        if self.shifts:
-            down, right = divmod(self.shifts.pop(), GRID_STRIDE)
-            self.offset = (down - GRID_STRIDE // 2, right - GRID_STRIDE // 2)
-
-    def __call__(self, image: Image, layers: frozenset[str]) -> Features:
-        """Return the features of the shifted picture."""
-        if self.offset == (0, 0) or not torch.is_grad_enabled():
-            return self.encode(image, layers)
-        (height, width), (down, right), most = image.shape[-2:], self.offset, GRID_STRIDE // 2
-        padded = F.pad(image, (most,) * 4, mode="replicate")
-        moved = padded[..., most + down : most + down + height, most + right : most + right + width]
-        return self.encode(moved, layers)
 
 
 class _Painting:
