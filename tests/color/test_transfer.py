@@ -15,6 +15,7 @@ from torch import Tensor
 
 from impasto import images
 from impasto.color.transfer import (
+    LUMA,
     along_curves,
     blended_palette,
     cholesky,
@@ -29,6 +30,7 @@ from impasto.color.transfer import (
     palette_of,
     palette_of_moments,
     principal_axes,
+    raised_contrast,
     recolored,
     recoloring,
     to_space,
@@ -167,6 +169,45 @@ def test_whitened_colors_have_mean_zero_and_the_same_deviation(photo: torch.Tens
     found = color_moments(whitening(color_moments(photo), 8.0).features(photo))
     assert found.mean.abs().max() < 1e-2
     torch.testing.assert_close(found.covariance[0], 64 * torch.eye(3), atol=4, rtol=0)  # faint directions vary less
+
+
+def deviation_of_luminance(colors: Moments) -> float:
+    weights = colors.mean.new_tensor(LUMA)
+    return float((weights @ colors.covariance[0] @ weights).sqrt())
+
+
+def gray_palette(mean: float, deviation: float) -> Moments:
+    return Moments(torch.full((1, 3), mean), torch.full((1, 3, 3), deviation**2))
+
+
+@pytest.mark.parametrize(
+    ("mean", "style", "photo", "wanted"),
+    [
+        (0.5, 0.15, 0.2, 0.15),  # enough contrast
+        (0.5, 0.2, 0.1, 0.2),  # more than the photo
+        (0.5, 0.1, 0.2, 0.12),  # 0.6 times that of the photo
+        (0.5, 0.08, 0.3, 0.1),  # at most 1.25 times its own
+        (0.2, 0.08, 0.3, 0.08),  # black is too near
+        (0.8, 0.078, 0.3, 0.08),  # white is near
+        (0.5, 0.0, 0.3, 0.0),  # one color
+        (0.5, 0.1, 0.0, 0.1),  # a photo of one color
+    ],
+)
+def test_contrast_is_raised_only_if_the_photo_has_much_more(mean: float, style: float, photo: float, wanted: float) -> None:
+    found = raised_contrast(gray_palette(mean, style), gray_palette(0.4, photo))
+    assert deviation_of_luminance(found) == pytest.approx(wanted, abs=1e-4)
+    assert torch.equal(found.mean, gray_palette(mean, style).mean)
+
+
+def test_colors_are_spread_half_as_much_as_luminance() -> None:
+    pale = color_moments(0.45 + 0.1 * real("coffee"))
+    found = raised_contrast(pale, color_moments(real("astronaut")))
+    gain = deviation_of_luminance(found) / deviation_of_luminance(pale)
+    assert gain == pytest.approx(1.25, abs=1e-3)
+    luma = torch.tensor(LUMA)
+    chroma = torch.eye(3) - luma  # of a color, minus its luminance
+    spread = [chroma @ each.covariance[0] @ chroma.T for each in (found, pale)]
+    torch.testing.assert_close(spread[0], ((1 + gain) / 2) ** 2 * spread[1], rtol=1e-3, atol=1e-7)
 
 
 def test_monge_kantorovich_changes_colors_less_than_other_linear_maps() -> None:

@@ -2,18 +2,25 @@
 
 import numpy as np
 
-from impasto.color.transfer import FAINT, MOST_GAIN
+from impasto.color.transfer import CONTRAST, FAINT, LUMA, MOST_CONTRAST, MOST_GAIN, SPREADS
 from impasto.features.neighbors import GRID_STRIDE
 from impasto.features.statistics import Moments
-from impasto.networks.onnx_graph import Graph
+from impasto.networks.onnx_graph import Array, Graph
 
 _ROUNDS = 28
 
 
 def recolored(g: Graph, picture: str, target: Moments, strength: float) -> str:
-    """Add nodes that give a picture the palette of a style, to the extent of ``strength``, 0 to 1; colors are not clipped."""
+    """Add nodes that give a picture the palette of a style, to the extent of ``strength``; colors are not clipped.
+
+    Args:
+        g: the graph.
+        picture: the picture.
+        target: the palette, whose contrast is raised for the photo as in :func:`impasto.color.transfer.raised_contrast`.
+        strength: 0 to 1.
+    """
     rows = g.node("Reshape", picture, g.integers(3, -1))
-    matrix, bias = _palette(g, rows, target)
+    matrix, bias = _palette(g, rows, target.mean[0, :, None].double().numpy(), _raised_contrast(g, target))
     if strength < 1:
         matrix = g.node("Add", g.node("Mul", matrix, g.doubles(strength)), g.doubles((1 - strength) * np.eye(3)))
         bias = g.node("Mul", bias, g.doubles(strength))
@@ -50,15 +57,38 @@ def _moments(g: Graph, rows: str) -> tuple[str, str]:
     return mean, g.node("Div", g.node("MatMul", centered, g.node("Transpose", centered, perm=[1, 0])), count)
 
 
-def _palette(g: Graph, rows: str, target: Moments) -> tuple[str, str]:
-    """Return the matrix (3, 3) and the bias (3, 1) that map colors to those of a style; ``rows`` is (3, pixels)."""
+def _raised_contrast(g: Graph, palette: Moments) -> str:
+    """Return the covariance of a palette with the contrast for the photo."""
+    weights = np.asarray(LUMA)
+    covariance, mean = palette.covariance[0].double().numpy(), float(palette.mean[0].double().numpy() @ weights)
+    own = max(1e-8, float(weights @ covariance @ weights)) ** 0.5
+    most = max(1.0, min(MOST_CONTRAST, min(mean, 1 - mean) / (SPREADS * own)))
+    _, of_photo = _moments(g, g.node("Reshape", "photo", g.integers(3, -1)))
+    variance = g.node("MatMul", g.node("MatMul", g.doubles(weights[None]), of_photo), g.doubles(weights[:, None]))
+    deviation = g.node("Sqrt", g.node("Max", variance, g.doubles(1e-8)))
+    gain = g.node("Clip", g.node("Mul", deviation, g.doubles(CONTRAST / own)), g.doubles(1.0), g.doubles(most))
+    spread = g.node("Mul", g.node("Add", gain, g.doubles(1.0)), g.doubles(0.5))
+    of_luminance = g.node("Mul", g.node("Sub", gain, spread), g.doubles(np.tile(weights, (3, 1))))
+    change = g.node("Add", g.node("Mul", spread, g.doubles(np.eye(3))), of_luminance)
+    return g.node("MatMul", g.node("MatMul", change, g.doubles(covariance)), g.node("Transpose", change, perm=[1, 0]))
+
+
+def _palette(g: Graph, rows: str, wanted_mean: Array, wanted: str) -> tuple[str, str]:
+    """Return the matrix (3, 3) and the bias (3, 1) that map colors to those of a style.
+
+    Args:
+        g: the graph.
+        rows: the colors, (3, pixels).
+        wanted_mean: the mean color of the style, (3, 1).
+        wanted: the covariance of its colors, (3, 3).
+    """
     mean, covariance = _moments(g, rows)
-    faint = FAINT * np.eye(3)
-    root, inverse = _powers(g, g.node("Add", covariance, g.doubles(faint)))
-    t = g.doubles(target.covariance[0].double().numpy() + faint)
+    faint = g.doubles(FAINT * np.eye(3))
+    root, inverse = _powers(g, g.node("Add", covariance, faint))
+    t = g.node("Add", wanted, faint)
     middle, _ = _powers(g, g.node("MatMul", g.node("MatMul", root, t), root))
     matrix = _limited(g, g.node("MatMul", g.node("MatMul", inverse, middle), inverse))
-    bias = g.node("Sub", g.doubles(target.mean[0, :, None].double().numpy()), g.node("MatMul", matrix, mean))
+    bias = g.node("Sub", g.doubles(wanted_mean), g.node("MatMul", matrix, mean))
     return matrix, bias
 
 

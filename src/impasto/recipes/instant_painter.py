@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from impasto.color.transfer import color_moments, monge_kantorovich, recolored, whitening
+from impasto.color.transfer import color_moments, monge_kantorovich, raised_contrast, recolored, whitening
 from impasto.encoders import Vgg, load_encoder
 from impasto.encoders.precision import Arithmetic, choose_arithmetic
 from impasto.errors import OptionError
@@ -599,8 +599,9 @@ class _Painting:
         return _Measurements(torch.stack(sums).mean(0), activity)
 
     def _colors(self, picture: Image) -> Affine:
-        """Return the linear map from the colors of a picture to those of the style."""
-        target = blend(list(self.code.colors), list(self.code.weights))
+        """Return the linear map from the colors of a picture to those of the style, whose contrast is raised if it is low."""
+        assert self.palette is not None
+        target = raised_contrast(blend(list(self.code.colors), list(self.code.weights)), self.palette)
         found = monge_kantorovich(color_moments(picture), target)
         return _scaled_colors(found, self.strength)
 

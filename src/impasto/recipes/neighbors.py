@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from impasto.color.local import color_shift
-from impasto.color.transfer import color_moments, monge_kantorovich, recolored, whitening
+from impasto.color.transfer import color_moments, monge_kantorovich, raised_contrast, recolored, whitening
 from impasto.features.distributions import centered, rows_of, through, unit
 from impasto.features.neighbors import GRID_STRIDE, Keys, Matches, grid_size, pooled_columns, tile_columns, with_colors
 from impasto.features.statistics import Affine, Moments, joined_moments
@@ -112,6 +112,8 @@ class _Painting:
 
     Attributes:
         painted: mask of the part of each style picture to use; None: the whole picture.
+        palettes: the colors of each style.
+        values: the colors to paint in: those of each style, but with more contrast if the photo has much more.
         matches: the matches of the current size; None before the first size.
         base: the finished picture of ``context.base``, whose colors larger sizes keep; None before larger sizes are painted.
     """
@@ -127,6 +129,7 @@ class _Painting:
         self.palettes = [colors_within(picture, part) for picture, part in zip(pictures, self.painted, strict=True)]
         del pictures
         self.palette_of_photo = moments_in_strips(context.content)
+        self.values = [raised_contrast(each, self.palette_of_photo) for each in self.palettes]
         self.heads = joining_heads(context.encoder, COARSE_LAYERS)
         self.matches: Matches | None = None
         self.base: Image | None = None
@@ -228,7 +231,7 @@ class _Painting:
     def finish(self, image: Image) -> Image:
         """Apply the colors of the styles in place, according to the strength; at low strengths, also blend with the photo."""
         strength, size = self.context.options.strength, (image.shape[-2], image.shape[-1])
-        colors = Recoloring.to(image, self.palettes, self._regions_of_styles())
+        colors = Recoloring.to(image, self.values, self._regions_of_styles())
         photo = resize(without_margin(self.context.content, self.context.margin), size) if strength < _BLENDED_BELOW else None
         for rows in strips(size[0], _MIXED_ROWS):
             part = image[..., rows, :]
@@ -315,7 +318,7 @@ class _Painting:
         remove_grid(found)
         down, across = size[0] - found.shape[-2], size[1] - found.shape[-1]
         found = F.pad(found, (0, across, 0, down), mode="replicate") if down or across else found
-        colors = Recoloring.to(found, self.palettes, self._regions_of_styles())
+        colors = Recoloring.to(found, self.values, self._regions_of_styles())
         for strip in strips(found.shape[-2], _MIXED_ROWS):
             found[..., strip, :] = colors(found[..., strip, :], strip)
         return found
