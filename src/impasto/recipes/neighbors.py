@@ -15,6 +15,7 @@ optimization-based variant. Departures from the paper, each chosen by visual com
 - Patterns that repeat in the cells of the grid of hypercolumns are removed from the decoder's pictures, and prevented by
   small shifts of the picture from step to step.
 - Chroma has half the resolution of lightness.
+- The contrast of a style's colors is raised if the photo has much more.
 - With several styles, each part of the picture uses the style that is most similar to it.
 
 ``recipes/nnst.py`` is closer to the paper.
