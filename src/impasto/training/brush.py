@@ -322,11 +322,6 @@ class BrushTraining:
         result = centered(search_columns({layer: painted[layer].detach() for layer in SEARCH_LAYERS}, self.targets.spread))
         return (1 - own) * F.normalize(queries, dim=1) + own * F.normalize(result, dim=1)
 
-    def _tone_loss(self, image: Image, photos: Image, paintings: Image | None) -> Tensor:
-        if paintings is None:
-            return (_blurred(image) - self._tones(photos)).abs().mean()
-        return F.avg_pool2d(image - paintings, _COLOR_PX).abs().mean()
-
     def _tones(self, photos: Image) -> FeatureMap:
         """Return the blurred lightness of the photos, with the mean and standard deviation of the style's lightness."""
         tones = _lightness(photos)

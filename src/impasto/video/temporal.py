@@ -34,7 +34,7 @@ from impasto.video.shots import Shot
 _STEPS = 12
 """Number of steps for each frame except the first of a shot."""
 _WEIGHT = 400.0
-_LEAST_TRUST = 0.1
+_LEAST_TRUST = 0.05
 """Loss weight of pixels hidden in all earlier frames. With 0, their colors become stronger than those around them."""
 _TRIAL_PX = (48, 96)
 """Sides of the square frames that are painted to predict the time of other frames."""
