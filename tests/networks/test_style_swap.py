@@ -27,6 +27,7 @@ from impasto.networks.style_swap import (
     Decoder,
     DecoderWidths,
     blocks_of,
+    grid_share,
     remove_grid,
     search_columns,
     swapped,
@@ -430,6 +431,17 @@ def test_a_pattern_is_removed_only_where_it_is(random: torch.Generator) -> None:
         left = (where_present - clean)[..., rows, :].std()
         assert float(left) < share * float(pattern[..., upper, :].std())
     assert float((where_present - clean)[..., beside, :].std()) < 0.5 * float((everywhere - clean)[..., beside, :].std())
+
+
+def test_the_share_of_a_pattern_is_measured(random: torch.Generator) -> None:
+    noise = torch.rand(2, 3, 64, 96, generator=random)
+    pattern = torch.rand(1, 3, 4, 4, generator=random).repeat(2, 1, 16, 24)
+    shares = [float(grid_share(torch.lerp(noise, pattern, each))) for each in (0.0, 0.3, 0.6, 1.0)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.03
+    assert shares[-1] > 0.9
+    assert float(grid_share(torch.full((1, 3, 16, 16), 0.5))) == 0
+    assert float(grid_share(0.1 * torch.lerp(noise, pattern, 0.3))) == pytest.approx(shares[1], rel=1e-3)
 
 
 def test_a_strong_pattern_is_kept() -> None:

@@ -21,6 +21,7 @@ from impasto.encoders import load_encoder
 from impasto.networks.brush_files import brush_facts, load_brush
 from impasto.networks.decoder_files import load_decoder, shipped_decoder
 from impasto.networks.johnson import Johnson, Layout
+from impasto.networks.style_swap import grid_share
 from impasto.options import Run
 from impasto.options.brush import BrushTrainingOptions
 from impasto.recipes.brush_training import BrushRun, new_run
@@ -71,10 +72,10 @@ def alike(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 def test_every_term_has_a_finite_loss_and_a_gradient(make: Make) -> None:
     every = BrushWeights(content=1.0, smoothness=1.0, stability=1.0)
     (step,) = run(make(every), 1)
-    assert set(step.losses) == {"neighbor", "style", "tone", "content", "smoothness", "stability", "gamut"}
+    assert set(step.losses) == {"neighbor", "style", "tone", "content", "smoothness", "stability", "gamut", "grid"}
     assert all(math.isfinite(value) for value in step.losses.values())
-    for name in ("neighbor", "style", "tone", "content", "smoothness", "stability"):
-        none = dict.fromkeys(("neighbor", "style", "tone", "content", "smoothness", "stability", "gamut"), 0.0)
+    for name in ("neighbor", "style", "tone", "content", "smoothness", "stability", "grid"):
+        none = dict.fromkeys(step.losses, 0.0)
         training = make(BrushWeights(**(none | {name: 1.0})))
         before = {key: value.clone() for key, value in training.network.state_dict().items()}
         run(training, 1)
@@ -86,6 +87,25 @@ def test_training_lowers_the_losses(make: Make) -> None:
     steps = run(make(total_steps=40, learning_rate=5e-3), 40)
     first, last = (sum(each.losses["neighbor"] + each.losses["style"] for each in part) for part in (steps[:8], steps[-8:]))
     assert last < 0.8 * first
+
+
+@pytest.mark.slow
+def test_the_network_does_not_learn_a_grid_pattern_of_its_teacher(make: Make) -> None:
+    pattern = 0.15 * torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def teacher(photo: Tensor) -> Tensor:
+        return (
+            photo
+            + pattern.repeat(1, 1, photo.shape[2] // 4 + 1, photo.shape[3] // 4 + 1)[..., : photo.shape[2], : photo.shape[3]]
+        ).clamp(0, 1)
+
+    photo, shares = PHOTOS[1][None, :, :96, :144].float() / 255, []
+    for weight in (0.0, BrushWeights().grid):
+        training = make(BrushWeights(grid=weight), total_steps=80, learning_rate=1e-2, teacher=teacher)
+        run(training, 80)
+        with torch.no_grad():
+            shares.append(float(grid_share(training.averaged_network()(photo))))
+    assert shares[1] < 0.5 * shares[0]
 
 
 @pytest.mark.slow

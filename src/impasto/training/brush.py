@@ -30,7 +30,7 @@ from impasto.encoders.precision import has_fast_bf16
 from impasto.encoders.vgg import Vgg
 from impasto.features.distributions import leading, most_similar
 from impasto.networks.johnson import Johnson
-from impasto.networks.style_swap import SEARCH_LAYERS, SWAP_LAYERS, blocks_of, search_columns, swapped
+from impasto.networks.style_swap import SEARCH_LAYERS, SWAP_LAYERS, blocks_of, grid_share, search_columns, swapped
 from impasto.runtime.devices import seconds_now
 from impasto.runtime.torch_state import in_known_state
 from impasto.tensors import FeatureMap, Features, Image
@@ -88,6 +88,9 @@ class BrushWeights:
 
     gamut: float = 5.0
     """Penalty for colors that cannot be displayed."""
+
+    grid: float = 3.0
+    """Share of the finest detail that repeats every 4 pixels, the stride of the network; the other losses hardly see it."""
 
     def objective(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Sum the weighted losses."""
@@ -276,7 +279,7 @@ class BrushTraining:
             shown = image + (image.clamp(0, 1) - image).detach()  # clamp to the gamut, but keep the gradient
             found = self.encoder(shown.contiguous(memory_format=torch.channels_last), STYLE_LAYERS)
         seen = self._encoded(photos if paintings is None else paintings)
-        losses = {"gamut": (image - image.clamp(0, 1)).square().mean()}
+        losses = {"gamut": (image - image.clamp(0, 1)).square().mean(), "grid": grid_share(image)}
         if self.weights.neighbor:
             wanted = self._wanted(seen, found, is_taught=paintings is not None)
             errors = [relative_error(found[layer], each).mean() for layer, each in zip(SWAP_LAYERS, wanted, strict=True)]
