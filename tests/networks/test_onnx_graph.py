@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from impasto.color.transfer import MOST_GAIN, color_moments, monge_kantorovich
+from impasto.color.transfer import MOST_GAIN, color_moments, monge_kantorovich, raised_contrast
 from impasto.color.transfer import recolored as recolored_by_torch
 from impasto.errors import OptionError, WeightsError
 from impasto.features.neighbors import Keys, Patches
@@ -82,6 +82,19 @@ def test_the_color_map_agrees_with_torch(contrast: float, target: Moments, rando
     assert (run(g, photo) - recolored_by_torch(photo, palette)).abs().max() < 1e-4
     is_limited = float(torch.linalg.eigvalsh(palette.matrix).max()) > 0.99 * MOST_GAIN
     assert is_limited == (contrast < 0.1 or (contrast == 0.1 and target is WIDER))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.35, 1.0], ids=["photo like the style", "more contrast", "black and white"])
+def test_the_contrast_of_a_pale_style_is_raised_as_in_torch(share: float, random: torch.Generator) -> None:
+    pale = Moments(torch.tensor([[0.6, 0.55, 0.5]]), 0.005 + 0.001 * torch.eye(3)[None])
+    photo = 0.5 + share * (torch.rand(1, 1, 24, 40, generator=random).round().expand(1, 3, -1, -1) - 0.5)
+    photo = photo + 0.02 * torch.rand(1, 3, 24, 40, generator=random)
+    target = raised_contrast(pale, color_moments(photo))
+    assert bool((target.covariance > 1.1 * pale.covariance).any()) == (share > 0.3)
+    g = Graph()
+    g.node("Identity", recolored(g, "photo", pale, 1.0), name="picture")
+    palette = monge_kantorovich(color_moments(photo), target)
+    assert (run(g, photo) - recolored_by_torch(photo, palette)).abs().max() < 1e-4
 
 
 def test_a_fraction_of_the_color_map_is_applied(random: torch.Generator) -> None:

@@ -25,6 +25,7 @@ from impasto.errors import OptionError, ResourceError, ShapeError, StyleFileErro
 from impasto.features.neighbors import Keys
 from impasto.features.statistics import Affine, Moments
 from impasto.images import Picture, resize
+from impasto.losses.picture import luminance_of
 from impasto.metrics.report import reference, report_on
 from impasto.networks.compiled import has_openvino
 from impasto.networks.style_swap import SWAP_LAYERS, Decoder
@@ -181,6 +182,14 @@ def test_a_picture_has_the_colors_and_the_features_of_the_style(photo: Picture, 
     palette = monge_kantorovich(color_moments(photo.image), color_moments(style.image))
     in_its_colors = recolored(photo.image, palette).clamp(0, 1)
     assert feature_error(image, style) < 0.8 * feature_error(in_its_colors, style) < feature_error(photo.image, style)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("contrast", [0.1, 1.0], ids=["flat photo", "photo with contrast"])
+def test_a_pale_style_gets_contrast_for_a_photo_with_much_more(contrast: float, fast: bool) -> None:
+    photo, pale = images.read(0.5 + contrast * (FACE.image - 0.5)), images.read(0.4 + 0.2 * COFFEE.image)
+    found, own = (float(luminance_of(each).std()) for each in (painted(photo, [pale], fast=fast).image, pale.image))
+    assert found / own == pytest.approx(1.25 if contrast == 1 else 1.0, abs=0.04)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from impasto.errors import OptionError, StyleFileError
 from impasto.features.neighbors import Matches
 from impasto.images import Picture
 from impasto.losses.neighbors import PaletteLoss
+from impasto.losses.picture import luminance_of
 from impasto.optim.shifts import ShiftedEncoder
 from impasto.options import Run
 from impasto.recipes import gatys, neighbors
@@ -53,6 +54,10 @@ def mean_of(image: Tensor) -> Tensor:
     return image.mean((0, 2, 3))
 
 
+def deviation_of_luminance(image: Tensor) -> float:
+    return float(luminance_of(image).std())
+
+
 def distance(a: Tensor, b: Tensor) -> float:
     return float((a - b).square().mean().sqrt())
 
@@ -65,6 +70,14 @@ def test_a_painting_has_the_colors_of_the_style_and_the_shapes_of_the_photo(phot
     assert float(torch.corrcoef(torch.stack([light, before]))[0, 1]) > 0.2
     assert float(result.std()) > 0.05
     assert distance(result, small) > 0.1
+
+
+@pytest.mark.parametrize("contrast", [0.1, 1.0], ids=["flat photo", "photo with contrast"])
+def test_a_pale_style_gets_contrast_for_a_photo_with_much_more(style: Tensor, contrast: float) -> None:
+    pale, photo = 0.4 + 0.2 * style, images.read(skimage.data.astronaut()[:256:2, 64:320:2].copy()).image
+    photo = 0.5 + contrast * (photo - 0.5)
+    gain = deviation_of_luminance(painted(photo, pale)) / deviation_of_luminance(pale)
+    assert gain == pytest.approx(1.25 if contrast == 1 else 1.0, abs=0.04)
 
 
 def test_the_objective_decreases_at_every_size(photo: Tensor, style: Tensor) -> None:

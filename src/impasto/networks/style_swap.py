@@ -226,7 +226,9 @@ def _grid_pattern(picture: Image, *, where_present: bool) -> Image:
 
 
 def grid_share(pictures: Image) -> Tensor:
-    """Measure how much of the finest detail repeats in the cells of 4 x 4 pixels nearby, 0 to 1; a loss for training.
+    """Measure how much of the finest detail repeats in the cells of 4 x 4 pixels nearby, about 0 to 1; a loss for training.
+
+    The total detail, by which it is divided, has no gradient. Otherwise, training could lower the share by adding noise.
 
     Args:
         pictures: (batch, 3, height, width); both sides are multiples of :data:`CELL_PX`.
