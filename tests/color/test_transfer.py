@@ -199,7 +199,7 @@ def test_contrast_is_raised_only_if_the_photo_has_much_more(mean: float, style: 
     assert torch.equal(found.mean, gray_palette(mean, style).mean)
 
 
-def test_colors_are_spread_half_as_much_as_luminance() -> None:
+def test_chroma_is_spread_half_as_much_as_luminance() -> None:
     pale = color_moments(0.45 + 0.1 * real("coffee"))
     found = raised_contrast(pale, color_moments(real("astronaut")))
     gain = deviation_of_luminance(found) / deviation_of_luminance(pale)

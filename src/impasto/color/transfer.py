@@ -92,8 +92,8 @@ _SPACES: dict[str, _Space] = {
         _cube,
     ),
     # NTSC and ITU-R BT.601. Both have the same luma, and I and Q are linear mixtures of Cb and Cr.
-    "yiq": _Space(((0.299, 0.587, 0.114), (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955))),
-    "ycbcr": _Space(((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))),
+    "yiq": _Space((LUMA, (0.59590059, -0.27455667, -0.32134392), (0.21153661, -0.52273617, 0.31119955))),
+    "ycbcr": _Space((LUMA, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))),
 }
 
 
@@ -288,7 +288,7 @@ def whitening(colors: Moments, deviation: float = 1.0) -> Affine:
 def raised_contrast(palette: Moments, photo: Moments) -> Moments:
     """Raise the contrast of a palette if it is much lower than that of the photo to paint; the mean color is kept.
 
-    The photo would look faded in the values of a pale style. Colors are spread half as much as luminance.
+    Otherwise, the photo would look faded in a pale style. Chroma is spread half as much as luminance.
 
     Args:
         palette: mean (1, 3) and covariance (1, 3, 3).

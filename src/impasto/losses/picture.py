@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from impasto.color.transfer import LUMA
 from impasto.features.statistics import precise
 from impasto.losses.features import PIXELS, Loss
 from impasto.options import SmoothnessForm
@@ -268,7 +269,7 @@ def activity_of(image: Image, window_px: int = 9) -> Tensor:
 
 def luminance_of(image: Image) -> Tensor:
     """Return the luminance (Rec. 601) of a picture: (batch, 1, height, width)."""
-    return (image * image.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]).sum(1, keepdim=True)
+    return (image * image.new_tensor(LUMA)[None, :, None, None]).sum(1, keepdim=True)
 
 
 def small_luminance(image: Image, edge_px: int) -> Tensor:

@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from impasto.color.transfer import LUMA
 from impasto.options import Canvas
 from impasto.runtime.resampling import Side, bilinear_part, sources
 from impasto.runtime.torch_state import known_state
 from impasto.tensors import Image
 
 with known_state():  # independent of the caller's torch defaults at import time
-    LUMA_AND_CHROMA = torch.tensor([[0.299, 0.587, 0.114], [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
+    LUMA_AND_CHROMA = torch.tensor([LUMA, [0.5, -0.5, 0.0], [0.25, 0.25, -0.5]])
     """The matrix that converts sRGB to luma and two color differences."""
     LUMA_AND_CHROMA_INVERSE = torch.linalg.inv(LUMA_AND_CHROMA)
 _LEVELS = 5

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from impasto.color.transfer import LUMA
 from impasto.errors import WeightsError
 from impasto.features.neighbors import Patches
 from impasto.images import read, resize
@@ -165,7 +166,7 @@ def _painted(g: Graph, photo: str, given: InstantGraph, painter: InstantPainter,
 
 def _tolerance(g: Graph, photo: str) -> str:
     """Add the nodes for the tolerance of :func:`impasto.recipes.neighbor_layers.patches_where_flat`, (height, width)."""
-    weight = g.floats(np.reshape([0.299, 0.587, 0.114], (1, 3, 1, 1)))  # as in impasto.losses.picture.flatness
+    weight = g.floats(np.reshape(LUMA, (1, 3, 1, 1)))  # as in impasto.losses.picture.flatness
     luminance = g.node("Conv", photo, weight, kernel_shape=[1, 1])
     down, right = (_squared_differences(g, luminance, axis) for axis in (2, 3))
     reach = _WINDOW_PX // 2

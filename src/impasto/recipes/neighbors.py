@@ -114,7 +114,7 @@ class _Painting:
     Attributes:
         painted: mask of the part of each style picture to use; None: the whole picture.
         palettes: the colors of each style.
-        values: the colors to paint in: those of each style, but with more contrast if the photo has much more.
+        targets: the colors to paint in: those of each style, but with more contrast if the photo has much more.
         matches: the matches of the current size; None before the first size.
         base: the finished picture of ``context.base``, whose colors larger sizes keep; None before larger sizes are painted.
     """
@@ -130,7 +130,7 @@ class _Painting:
         self.palettes = [colors_within(picture, part) for picture, part in zip(pictures, self.painted, strict=True)]
         del pictures
         self.palette_of_photo = moments_in_strips(context.content)
-        self.values = [raised_contrast(each, self.palette_of_photo) for each in self.palettes]
+        self.targets = [raised_contrast(each, self.palette_of_photo) for each in self.palettes]
         self.heads = joining_heads(context.encoder, COARSE_LAYERS)
         self.matches: Matches | None = None
         self.base: Image | None = None
@@ -232,7 +232,7 @@ class _Painting:
     def finish(self, image: Image) -> Image:
         """Apply the colors of the styles in place, according to the strength; at low strengths, also blend with the photo."""
         strength, size = self.context.options.strength, (image.shape[-2], image.shape[-1])
-        colors = Recoloring.to(image, self.values, self._regions_of_styles())
+        colors = Recoloring.to(image, self.targets, self._regions_of_styles())
         photo = resize(without_margin(self.context.content, self.context.margin), size) if strength < _BLENDED_BELOW else None
         for rows in strips(size[0], _MIXED_ROWS):
             part = image[..., rows, :]
@@ -319,7 +319,7 @@ class _Painting:
         remove_grid(found)
         down, across = size[0] - found.shape[-2], size[1] - found.shape[-1]
         found = F.pad(found, (0, across, 0, down), mode="replicate") if down or across else found
-        colors = Recoloring.to(found, self.values, self._regions_of_styles())
+        colors = Recoloring.to(found, self.targets, self._regions_of_styles())
         for strip in strips(found.shape[-2], _MIXED_ROWS):
             found[..., strip, :] = colors(found[..., strip, :], strip)
         return found
