@@ -1,5 +1,6 @@
 """The files of the studio's page: texts in every language, forbidden content, size."""
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ pytest.importorskip("fastapi")
 
 from impasto.cli import main
 from impasto.studio.controls import KINDS, recipes
+from impasto.training.brush import BrushWeights
 from studio_pieces import LANGUAGES, STATIC
 
 LIVE = re.compile(r"^live")  # the webcam page has its own files and tests
@@ -87,6 +89,10 @@ def test_every_language_has_every_text(texts: dict[str, dict[str, str]]) -> None
     for language in LANGUAGES:
         assert {key for key in texts[language] if not key.startswith(("help.", "group."))} == set(texts["en"]), language
     assert all(text.strip() for catalogue in texts.values() for text in catalogue.values())
+
+
+def test_every_loss_of_a_brush_training_has_a_name(texts: dict[str, dict[str, str]]) -> None:
+    assert {f"loss.{each.name}" for each in dataclasses.fields(BrushWeights)} <= set(texts["en"])
 
 
 def test_every_language_uses_the_same_placeholders(texts: dict[str, dict[str, str]]) -> None:
